@@ -73,9 +73,9 @@ pub(crate) struct Place {
         hide_env_values = true
     )]
     pub(crate) namespace: Option<String>,
-    /// An option says where the servers are, and not the environment alone.
+    /// The options above that are on the command line, and not from the environment.
     #[arg(skip)]
-    pub(crate) is_option: bool,
+    pub(crate) options: Vec<&'static str>,
 }
 
 /// The commands.
@@ -101,12 +101,23 @@ pub(crate) enum Command {
     Replay(Replay),
 }
 
+/// Parses the arguments of a key. Known options are recognized before it, so a text with two
+/// hyphens is a mistyped option.
+fn key(text: &str) -> Result<String, String> {
+    match text.starts_with("--") {
+        true => Err(format!("`{text}` is no option and no arguments of a key")),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// A key.
 #[derive(Args, Debug)]
 pub(crate) struct Target {
     /// The function, with its version if it has several (`users::get:2`), or a full key of Redis.
     pub(crate) function: String,
-    /// The arguments, as `keys` lists them.
+    /// The arguments, as `keys` lists them. The shell needs quotes around those with special
+    /// characters: `"'a%20b'"`.
+    #[arg(allow_hyphen_values = true, value_parser = key)]
     pub(crate) key: Option<String>,
 }
 
@@ -115,7 +126,10 @@ pub(crate) struct Target {
 pub(crate) struct Keys {
     /// The function, with its version if it has several. Without it, functions are listed.
     pub(crate) function: Option<String>,
-    /// The arguments of the keys: `*` stands for any text, `?` for a character.
+    /// The arguments of the keys: `*` stands for any text, `?` for a character, `[12]` for one of
+    /// some, `[a-f]` for one of a range, `[^a]` for another one, and `\` takes the meaning of the
+    /// next character.
+    #[arg(allow_hyphen_values = true, value_parser = key)]
     pub(crate) glob: Option<String>,
     /// The largest number of lines.
     #[arg(long, default_value_t = 1000, value_name = "NUMBER")]
@@ -142,9 +156,10 @@ pub(crate) struct Invalidate {
     #[arg(required_unless_present = "all")]
     pub(crate) function: Option<String>,
     /// The arguments, as `keys` lists them. Without them, the whole function.
+    #[arg(allow_hyphen_values = true, value_parser = key)]
     pub(crate) key: Option<String>,
-    /// The keys of the function whose arguments match.
-    #[arg(long, value_name = "GLOB", conflicts_with_all = ["key", "all"], requires = "function")]
+    /// The keys of the function whose arguments match, as in `keys`.
+    #[arg(long, value_name = "GLOB", allow_hyphen_values = true, conflicts_with_all = ["key", "all"], requires = "function")]
     pub(crate) matching: Option<String>,
     /// Everything in the namespace.
     #[arg(long, conflicts_with = "function")]

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::args::Target;
 use crate::audit::{self, AuditEntry, time_of_day};
 use crate::failure::Failure;
-use crate::output::{Output, duration};
+use crate::output::{Output, duration, printable};
 use crate::record::{self, Judged, RecordState};
+use crate::search;
 use crate::target::{self, Located};
 use crate::verdict::Verdict;
 use crate::{marks, published};
@@ -51,10 +52,15 @@ pub(crate) async fn run(
     output: &Output,
     target: &Target,
 ) -> Result<Verdict, Failure> {
-    let Located { shard, key } = target::locate(inspection, target).await?;
+    let located = target::locate(inspection, target).await?;
+    let Located { shard, key, .. } = located.complete()?;
+    let key = match shard {
+        Some(_) => key,
+        None => search::in_audit(inspection, &key).await.unwrap_or(key),
+    };
     let mut explanation = Explanation::default();
     let name = key.name();
-    explanation.add("key", &name, json!(name));
+    explanation.add("key", printable(&name), json!(name));
     let instances = published::instances(inspection).await;
     let shards: Vec<&InspectedShard> = match shard {
         Some(shard) => vec![shard],
@@ -100,7 +106,7 @@ fn place(
 ) {
     let name = shard.record_name(key);
     let address = inspection.node_of(shard).address();
-    let text = format!("{name}, at {address}");
+    let text = format!("{}, at {address}", printable(&name));
     explanation.add("record", text, json!({"name": name, "address": address}));
 }
 
@@ -163,6 +169,7 @@ async fn lease(
         ""
     };
     let holder = owner(&lease, instances);
+    let shown = printable(&holder);
     let (kind, text) = match lease.kind {
         LeaseKind::BackOff => {
             let loads = lease.token;
@@ -173,12 +180,9 @@ async fn lease(
         }
         LeaseKind::Shared => (
             "shared",
-            format!("shared by {holder} and others, for {left}{waiting}"),
+            format!("shared by {shown} and others, for {left}{waiting}"),
         ),
-        _ => (
-            "exclusive",
-            format!("held by {holder}, for {left}{waiting}"),
-        ),
+        _ => ("exclusive", format!("held by {shown}, for {left}{waiting}")),
     };
     let holder = (kind != "back-off").then_some(holder);
     let document = json!({
@@ -231,7 +235,8 @@ fn memory(explanation: &mut Explanation, key: &RecordKey, instances: &[Published
         let (hits, misses) = first.map_or((0, 0), |tier| (tier.hits, tier.misses));
         lines.push(format!(
             "{}: {hits} hits and {misses} misses of the function, {} loads",
-            instance.name, of.loads
+            printable(&instance.name),
+            of.loads
         ));
         documents.push(json!({
             "instance": instance.id,
@@ -268,8 +273,8 @@ async fn entries(
             format!(
                 "{} UTC, {}: {}",
                 time_of_day(entry.millis()),
-                entry.who,
-                entry.what
+                printable(&entry.who),
+                printable(&entry.what)
             )
         })
         .collect();

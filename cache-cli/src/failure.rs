@@ -3,9 +3,13 @@
 use std::{fmt, io};
 
 use cache_core::{Error, ErrorKind};
+use serde_json::{Value, json};
 
 /// The exit code of a program that has found something wrong.
 pub(crate) const FOUND_WRONG: u8 = 1;
+
+/// The exit code if a server does not answer.
+const UNREACHABLE: u8 = 3;
 
 /// A failure of the program, with its exit code.
 #[derive(Debug)]
@@ -26,6 +30,43 @@ impl Failure {
     /// Something that was asked for is not there.
     pub(crate) fn not_found(problem: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(FOUND_WRONG, problem, Some(help.into()))
+    }
+
+    /// A connection has ended.
+    pub(crate) fn lost(problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(UNREACHABLE, problem, Some(help.into()))
+    }
+
+    /// Adds this help if no server answers.
+    pub(crate) fn help_to_connect(self, help: impl FnOnce() -> String) -> Self {
+        // The help of an error of the library is in its text.
+        match self.exit_code == UNREACHABLE && !self.problem.contains("; help: ") {
+            true => Self {
+                help: Some(help()),
+                ..self
+            },
+            false => self,
+        }
+    }
+
+    /// Calls `from` by the name `to`.
+    pub(crate) fn naming(mut self, from: &str, to: &str) -> Self {
+        self.problem = self.problem.replace(from, to);
+        self
+    }
+
+    /// Something was done in part.
+    pub(crate) fn partial(
+        exit_code: u8,
+        problem: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self::new(exit_code, problem, Some(help.into()))
+    }
+
+    /// The failure as JSON.
+    pub(crate) fn document(&self) -> Value {
+        json!({"error": self.problem, "help": self.help, "exit_code": self.exit_code})
     }
 
     fn new(exit_code: u8, problem: impl Into<String>, help: Option<String>) -> Self {
@@ -66,21 +107,17 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit_code = match error.kind() {
             ErrorKind::Configuration => 2,
-            ErrorKind::Unavailable | ErrorKind::TimedOut => 3,
+            ErrorKind::Unavailable | ErrorKind::TimedOut => UNREACHABLE,
             _ => FOUND_WRONG,
         };
-        let help = (exit_code == 3 && error.help().is_none()).then(|| {
-            "check the address (`--redis`, or MULTI_TIER_CACHED_REDIS_URL), and that the server runs"
-                .to_owned()
-        });
-        Self::new(exit_code, in_full(&error), help)
+        Self::new(exit_code, in_full(&error), None)
     }
 }
 
 impl From<redis::RedisError> for Failure {
     fn from(error: redis::RedisError) -> Self {
         let is_lost = error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
-        let exit_code = if is_lost { 3 } else { FOUND_WRONG };
+        let exit_code = if is_lost { UNREACHABLE } else { FOUND_WRONG };
         let problem = format!("the server does not answer, or refuses: {error}");
         Self::new(exit_code, problem, None)
     }

@@ -17,7 +17,8 @@ pub(crate) async fn run(
     output: &Output,
     arguments: &Get,
 ) -> Result<Verdict, Failure> {
-    let Located { shard, key } = target::locate(inspection, &arguments.target).await?;
+    let located = target::locate(inspection, &arguments.target).await?;
+    let Located { shard, key, .. } = located.complete()?;
     let absent = || {
         Failure::not_found(
             format!("there is no record of `{}`", key.name()),
@@ -47,10 +48,10 @@ pub(crate) async fn run(
         return Ok(Verdict::Fine);
     }
     if !matches!(judged.state, RecordState::Good | RecordState::NoValue) {
-        eprintln!(
-            "this record answers no call: {} ({})",
-            judged.state.name(),
-            judged.state.meaning()
+        let (state, meaning) = (judged.state.name(), judged.state.meaning());
+        output.note(
+            &format!("this record answers no call: {state} ({meaning})"),
+            None,
         );
         if let Some(marks) = judged
             .marks
@@ -79,9 +80,8 @@ pub(crate) async fn run(
             output.document(&Value::Object(shown))?;
         }
         Err(error) => {
-            eprintln!(
-                "the value is shown as bytes: {error}; help: set `Redis::observe` in the program"
-            );
+            let text = format!("the value is shown as bytes: {error}");
+            output.note(&text, Some("set `Redis::observe` in the program"));
             output.line(&record::shown_bytes(&record.payload))?;
         }
     }

@@ -1,5 +1,7 @@
 //! `invalidate`: invalidates a key, the keys that match, a function, or everything.
 
+mod outcome;
+
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
@@ -8,14 +10,14 @@ use cache_core::tier::{FunctionKey, Glob, RecordKey, Target};
 use cache_redis::inspect::{InspectedShard, Inspection};
 use serde_json::json;
 
+use self::outcome::Outcome;
 use crate::args::{self, Invalidate};
 use crate::failure::Failure;
 use crate::output::{Output, printable};
+use crate::record::LONGEST;
+use crate::search;
 use crate::target::{self, Located};
 use crate::verdict::Verdict;
-
-/// Index of the last byte that is read of a record, of which the whole is needed for its checksum.
-const LAST: usize = (64 << 20) - 1;
 
 /// The target of an invalidation, and the way to it.
 #[derive(Debug)]
@@ -33,25 +35,48 @@ pub(crate) async fn run(
     output: &Output,
     arguments: &Invalidate,
 ) -> Result<Verdict, Failure> {
+    if inspection.layout()?.is_none() {
+        // Also if instances are about to start: they begin the first history.
+        return Err(Failure::not_found(
+            format!(
+                "the namespace `{}` has no history: nothing in it is valid",
+                inspection.namespace()
+            ),
+            "check `--namespace` and the address",
+        ));
+    }
     let plan = plan(inspection, arguments).await?;
     let what = plan.describe(inspection);
     if arguments.dry_run {
         let document = || json!({"would_invalidate": what});
-        output.either(&format!("would invalidate {what}"), document)?;
+        output.entry(&format!("would invalidate {what}"), document)?;
         return Ok(Verdict::Fine);
     }
-    if !arguments.yes && !is_confirmed(&what)? {
+    let asked = |error| {
+        Failure::not_found(
+            format!("the question cannot be asked: {error}; nothing was invalidated"),
+            "use `--yes`",
+        )
+    };
+    if !arguments.yes && !is_confirmed(&what).map_err(asked)? {
         return Err(Failure::not_found(
             "not confirmed; nothing was invalidated",
             "answer `yes`, or use `--yes`",
         ));
     }
-    let deleted = plan.execute(inspection).await?;
-    let text = match deleted {
-        Some(deleted) => format!("invalidated {what}: {deleted} records deleted"),
-        None => format!("invalidated {what}"),
+    let outcome = plan.execute(inspection).await;
+    let printed = match outcome.is_done_somewhere() {
+        true => output.entry(&outcome.text(&what), || outcome.document(&what)),
+        false => Ok(()),
     };
-    output.either(&text, || json!({"invalidated": what, "deleted": deleted}))?;
+    if let Some((warning, help)) = outcome.warning() {
+        output.note(&warning, Some(help));
+    }
+    // Also if the output could not be written.
+    if let Some(failure) = outcome.into_failure(&what) {
+        return Err(failure);
+    }
+    printed?;
     Ok(Verdict::Fine)
 }
 
@@ -60,27 +85,33 @@ async fn plan<'a>(inspection: &'a Inspection, arguments: &Invalidate) -> Result<
         return Ok(Plan::All);
     };
     if let Some(pattern) = &arguments.matching {
-        let function = target::function(inspection, name).await?;
+        let function = target::existing_function(inspection, name).await?;
         return Ok(Plan::Matching(function, Glob::new(pattern)?));
     }
     let is_key = arguments.key.is_some() || name.starts_with('{');
     if !is_key {
-        return Ok(Plan::Function(target::function(inspection, name).await?));
+        let function = target::existing_function(inspection, name).await?;
+        return Ok(Plan::Function(function));
+    }
+    if !name.starts_with('{') {
+        // A key of an unknown function would be reported as invalidated.
+        target::existing_function(inspection, name).await?;
     }
     let target = args::Target {
         function: name.clone(),
         key: arguments.key.clone(),
     };
-    let Located { shard, key } = target::locate(inspection, &target).await?;
+    // A search that ended early is no matter: the sweep goes through all keys.
+    let Located { shard, key, .. } = target::locate(inspection, &target).await?;
     if let Some(shard) = shard {
-        let stored = shard.read(&key, LAST).await?;
+        let stored = shard.read(&key, LONGEST).await?;
         if let Some(Ok(record)) = stored.record.as_deref().map(Record::read) {
             let digest = record.short_digest();
             let key = RecordKey::new(key.function, key.arguments, digest);
             return Ok(Plan::Key(shard, key));
         }
     }
-    let glob = target::exactly(&key.arguments)?;
+    let glob = search::exactly(&key.arguments)?;
     Ok(Plan::Matching(key.function, glob))
 }
 
@@ -97,37 +128,30 @@ impl Plan<'_> {
         }
     }
 
-    /// Returns the number of deleted records, if it is known.
-    async fn execute(&self, inspection: &Inspection) -> Result<Option<u64>, Failure> {
+    /// Invalidates in all shards that may have the target, also if one of them fails.
+    async fn execute(&self, inspection: &Inspection) -> Outcome {
         let who = who();
-        // In all shards, also if one of them fails.
-        let in_all = async |target: Target<'_>| {
-            let mut result = Ok(None);
-            for shard in inspection.shards() {
-                if let Err(error) = shard.invalidate(target, &who).await {
-                    result = Err(error.into());
-                }
+        let mut outcome = Outcome::default();
+        let shards: Vec<&InspectedShard> = match self {
+            Self::Key(shard, _) => vec![shard],
+            Self::Matching(..) | Self::Function(_) | Self::All => {
+                inspection.shards().iter().collect()
             }
-            result
         };
-        match self {
-            Self::Key(shard, key) => {
-                shard.invalidate(Target::Key(key), &who).await?;
-                Ok(None)
-            }
-            Self::Function(function) => in_all(Target::Function(function)).await,
-            Self::All => in_all(Target::All).await,
-            Self::Matching(function, glob) => {
-                let mut result = Ok(Some(0));
-                for shard in inspection.shards() {
-                    result = match shard.invalidate_matching(function, glob, &who).await {
-                        Ok(more) => result.map(|before| before.map(|before| before + more)),
-                        Err(error) => Err(error.into()),
-                    };
+        for shard in shards {
+            let result = match self {
+                Self::Key(_, key) => shard.invalidate(Target::Key(key), &who).await,
+                Self::Function(function) => {
+                    shard.invalidate(Target::Function(function), &who).await
                 }
-                result
-            }
+                Self::All => shard.invalidate(Target::All, &who).await,
+                Self::Matching(function, glob) => {
+                    shard.invalidate_matching(function, glob, &who).await
+                }
+            };
+            outcome.add(shard, result);
         }
+        outcome
     }
 }
 
@@ -144,7 +168,8 @@ fn is_confirmed(what: &str) -> io::Result<bool> {
     let mut error = io::stderr().lock();
     write!(error, "invalidate {}? (yes/no) ", printable(what))?;
     error.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "yes" | "y"))
+    // Not `read_line`, for which other bytes than UTF-8 are an error.
+    let mut answer = Vec::new();
+    io::stdin().lock().read_until(b'\n', &mut answer)?;
+    Ok(matches!(answer.trim_ascii(), b"yes" | b"y"))
 }

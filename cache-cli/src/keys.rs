@@ -47,12 +47,12 @@ async fn keys(
                     continue;
                 }
                 if seen.len() == arguments.limit {
-                    eprintln!("there are more keys; help: use `--limit`, or a pattern");
+                    more(output, "there are more keys", "use `--limit`, or a pattern")?;
                     return Ok(Verdict::Fine);
                 }
                 let function = function.versioned();
                 let document = || json!({"function": function, "arguments": of, "key": name});
-                output.either(&of, document)?;
+                output.entry(&of, document)?;
                 seen.insert(name);
             }
         }
@@ -81,7 +81,19 @@ async fn functions(
     }
     for (function, number) in records.iter().take(limit) {
         let text = format!("{number:>9}  {function}");
-        output.either(&text, || json!({"function": function, "records": number}))?;
+        output.entry(&text, || json!({"function": function, "records": number}))?;
+    }
+    if records.len() > limit {
+        more(output, "there are more functions", "use `--limit`")?;
     }
     Ok(Verdict::Fine)
+}
+
+/// Says that the list was cut: in JSON by a document, so that a program that reads it notices.
+fn more(output: &Output, text: &str, help: &str) -> Result<(), Failure> {
+    match output.is_json {
+        true => output.document(&json!({"more": true}))?,
+        false => output.note(text, Some(help)),
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ mod record;
 mod replay;
 mod scan;
 mod scratch;
+mod search;
 mod tail;
 mod target;
 mod top;
@@ -37,10 +38,13 @@ use crate::output::Output;
 use crate::verdict::Verdict;
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+    let matches = match Arguments::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return refused(&error),
+    };
     let mut arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
-        Err(error) => error.exit(),
+        Err(error) => return refused(&error),
     };
     place::prefer_options(&mut arguments.place, |name| {
         // A global option is known where it was written: before or after the command.
@@ -53,15 +57,31 @@ fn main() -> ExitCode {
             source == Some(ValueSource::CommandLine)
         })
     });
+    let is_json = arguments.json;
     match run(arguments) {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => ExitCode::from(failure::FOUND_WRONG),
         Err(failure) if failure.is_end_of_output => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {}", output::printable(&failure.to_string()));
+            match is_json {
+                true => output::complain(&failure.document().to_string()),
+                false => output::complain(&format!("error: {failure}")),
+            }
             ExitCode::from(failure.exit_code)
         }
     }
+}
+
+/// Prints why the arguments cannot be used, or the help that they ask for.
+fn refused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let problem = text.trim_end().trim_start_matches("error: ");
+    let failure = Failure::usage(problem, "`--help` lists the options");
+    output::complain(&failure.document().to_string());
+    ExitCode::from(failure.exit_code)
 }
 
 fn run(arguments: Arguments) -> Result<Verdict, Failure> {

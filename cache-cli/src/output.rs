@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The standard output. Each line is written at once, so that a reader of a pipe sees it.
 #[derive(Debug)]
@@ -32,6 +32,15 @@ impl Output {
         }
     }
 
+    /// Writes a note to the standard error, in the form of the output.
+    pub(crate) fn note(&self, text: &str, help: Option<&str>) {
+        match (self.is_json, help) {
+            (true, help) => complain(&json!({"note": text, "help": help}).to_string()),
+            (false, Some(help)) => complain(&format!("{text}; help: {help}")),
+            (false, None) => complain(text),
+        }
+    }
+
     /// Writes bytes as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let mut output = io::stdout().lock();
@@ -39,7 +48,17 @@ impl Output {
         output.flush()
     }
 
-    /// Writes the document if JSON is asked for, else the text.
+    /// Writes the document if JSON is asked for, else the text, on one line: an entry of a list
+    /// must not look like two.
+    pub(crate) fn entry(&self, text: &str, document: impl FnOnce() -> Value) -> io::Result<()> {
+        match self.is_json {
+            true => self.line(&document().to_string()),
+            false => self.line(text),
+        }
+    }
+
+    /// Writes the document if JSON is asked for, else the lines of the text. Its parts that come
+    /// from elsewhere must be [`printable`], or they could contain lines of their own.
     pub(crate) fn either(&self, text: &str, document: impl FnOnce() -> Value) -> io::Result<()> {
         match self.is_json {
             true => self.line(&document().to_string()),
@@ -48,17 +67,43 @@ impl Output {
     }
 }
 
-/// Returns a text whose control characters are escaped as JSON escapes them.
+/// Writes a line to the standard error. A reader that has ended does not change the exit code.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
+/// Returns a text whose control characters are escaped as JSON escapes them, and so are characters
+/// that cannot be seen, or that change the order in which others are shown.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        match c.is_control() {
+        if !c.is_control() && !is_unseen(c) {
+            printable.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
             // Writing to memory does not fail.
-            true => drop(write!(printable, "\\u{:04x}", u32::from(c))),
-            false => printable.push(c),
+            let _ = write!(printable, "\\u{unit:04x}");
         }
     }
     printable
+}
+
+/// Returns `true` for separators of lines and for characters of Unicode's category `Cf` that a
+/// terminal does not show.
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Returns a time in milliseconds in a form for people.
@@ -99,6 +144,12 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}ß"), "a\\u001b[2Jb\\u009bß");
+        assert_eq!(printable("a\nb\u{202e}"), "a\\u000ab\\u202e");
+        assert_eq!(
+            printable("\u{e0041}🙂"),
+            "\\udb40\\udc41🙂",
+            "as JSON writes it"
+        );
     }
 
     #[test]

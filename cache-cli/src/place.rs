@@ -10,17 +10,34 @@ use crate::failure::Failure;
 
 const PREFIX: &str = "MULTI_TIER_CACHED_";
 
+/// The variables that options set, with the names of the arguments and of the options.
+const OPTIONS: [(&str, &str, &str); 5] = [
+    ("REDIS_URL", "redis", "--redis"),
+    ("REDIS_CLUSTER", "cluster", "--cluster"),
+    ("REDIS_SENTINELS", "sentinels", "--sentinels"),
+    (
+        "REDIS_SENTINEL_MASTER",
+        "sentinel_master",
+        "--sentinel-master",
+    ),
+    ("REDIS_NAMESPACE", "namespace", "--namespace"),
+];
+
+/// The arguments that name servers.
+const SERVERS: [&str; 3] = ["redis", "cluster", "sentinels"];
+
 /// The time limit of an attempt to connect: a person waits for it.
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// Returns the settings of the servers and of the namespace.
 pub(crate) fn redis(place: &Place) -> Result<Redis, Failure> {
-    let variables = variables(place, std::env::vars());
+    let variables = variables(place, environment());
     let variables: Vec<(&str, &str)> = variables
         .iter()
         .map(|(name, value)| (&**name, &**value))
         .collect();
-    let redis = from_variables(&variables)?.ok_or_else(|| {
+    let redis = from_variables(&variables).map_err(|error| of_setting(place, error))?;
+    let redis = redis.ok_or_else(|| {
         Failure::usage(
             "no server is named",
             "use `--redis redis://host:port`, or set MULTI_TIER_CACHED_REDIS_URL as for the program",
@@ -31,7 +48,39 @@ pub(crate) fn redis(place: &Place) -> Result<Redis, Failure> {
 
 /// Connects to the servers of the namespace.
 pub(crate) async fn connect(place: &Place) -> Result<Inspection, Failure> {
-    Ok(Inspection::connect(&redis(place)?).await?)
+    let connecting = Inspection::connect(&redis(place)?).await;
+    connecting.map_err(|error| Failure::from(error).help_to_connect(|| help(place)))
+}
+
+/// The variables of the environment. Those that are not UTF-8 are of other programs.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The failure of a setting, which names the option if it was set by one.
+fn of_setting(place: &Place, error: cache_core::Error) -> Failure {
+    let setting = error.setting().unwrap_or_default().to_owned();
+    let failure = Failure::from(error);
+    let is_it = |(variable, _, _): &&(&str, &str, &str)| setting == format!("{PREFIX}{variable}");
+    match OPTIONS.iter().find(is_it) {
+        Some((_, name, option)) if place.options.contains(name) => {
+            failure.naming(&format!("set by {setting}"), &format!("set by `{option}`"))
+        }
+        _ => failure,
+    }
+}
+
+/// Names the setting to check if no server answers.
+fn help(place: &Place) -> String {
+    let (what, option, variable) = if place.cluster.is_some() {
+        ("addresses", "--cluster", "REDIS_CLUSTER")
+    } else if place.sentinels.is_some() {
+        ("addresses", "--sentinels", "REDIS_SENTINELS")
+    } else {
+        ("address", "--redis", "REDIS_URL")
+    };
+    format!("check the {what} (`{option}`, or {PREFIX}{variable}), and that the server runs")
 }
 
 /// Returns the variables of the library without their prefix, with the arguments in the place of
@@ -61,14 +110,22 @@ fn variables(
     variables
 }
 
+impl Place {
+    /// Returns `true` if an option names the servers, and not the environment alone.
+    pub(crate) fn names_servers(&self) -> bool {
+        SERVERS.iter().any(|name| self.options.contains(name))
+    }
+}
+
 /// Leaves out the places that the environment names if an option names another one. Otherwise an
 /// operator who has the variable of one server could not look at another kind of deployment.
 pub(crate) fn prefer_options(place: &mut Place, is_option: impl Fn(&str) -> bool) {
-    let named = ["redis", "cluster", "sentinels"].map(&is_option);
+    let names = OPTIONS.iter().map(|(_, name, _)| *name);
+    place.options = names.filter(|name| is_option(name)).collect();
+    let named = SERVERS.map(&is_option);
     if !named.contains(&true) {
         return;
     }
-    place.is_option = true;
     let [redis, cluster, sentinels] = named;
     if !redis {
         place.redis = None;

@@ -9,8 +9,9 @@ use crate::failure::Failure;
 use crate::output::{duration, hex};
 use crate::{marks, published};
 
-/// Index of the last byte that is read of a record.
-const LAST: usize = (64 << 20) - 1;
+/// Index of the last byte that is read of a record: the longest that `Redis::max_record_bytes`
+/// permits is read to its end, because the checksum is of the whole.
+pub(crate) const LONGEST: usize = (512 << 20) - 1;
 
 /// A record that was read, and judged as the tier judges it.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ pub(crate) async fn read(
     shard: &InspectedShard,
     key: &RecordKey,
 ) -> Result<Judged, Failure> {
-    let stored = shard.read(key, LAST).await?;
+    let stored = shard.read(key, LONGEST).await?;
     let now = inspection.node_of(shard).clock().await?;
     let published = published_of(inspection, &key.function).await;
     let record = stored.record.as_deref().map(Record::read);

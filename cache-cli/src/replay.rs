@@ -83,7 +83,7 @@ fn tiers(place: &Place, arguments: &Replay) -> Result<Vec<ReplayTier>, Failure> 
     let is_default = tiers.is_empty();
     if is_default {
         tiers.push(ReplayTier::L1);
-        tiers.extend(place.is_option.then_some(ReplayTier::L2));
+        tiers.extend(place.names_servers().then_some(ReplayTier::L2));
         #[cfg(feature = "disk")]
         tiers.extend(arguments.disk.as_ref().map(|_| ReplayTier::L3));
         return Ok(tiers);
@@ -100,7 +100,7 @@ fn tiers(place: &Place, arguments: &Replay) -> Result<Vec<ReplayTier>, Failure> 
             "use `--tiers l1,l2`",
         ));
     }
-    if place.is_option && !tiers.contains(&ReplayTier::L2) {
+    if place.names_servers() && !tiers.contains(&ReplayTier::L2) {
         return Err(unused("a server", "l2"));
     }
     #[cfg(feature = "disk")]

@@ -1,5 +1,7 @@
 //! `tail`: shows invalidations while they happen, from the audit and from the channel.
 
+mod gaps;
+
 use std::collections::HashMap;
 
 use cache_core::tier::FunctionKey;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use self::gaps::Gaps;
 use crate::args::Tail;
 use crate::audit::{self, AuditEntry, RawEntry, time_of_day};
 use crate::failure::Failure;
@@ -26,8 +29,12 @@ const MOST_WAITING: usize = 256;
 enum Event {
     Audit(AuditEntry),
     Message(Announcement),
-    /// A connection has ended.
-    Lost(&'static str),
+    /// The number of messages of this shard that did not arrive.
+    Gap(u8, u64),
+    /// The user may not read the audit of this shard.
+    Refused(u8),
+    /// The connection of the channel or the audit of this shard has ended.
+    Lost(&'static str, u8),
 }
 
 pub(crate) async fn run(
@@ -43,35 +50,43 @@ pub(crate) async fn run(
         let node = inspection.node_of(shard);
         // Subscribed before the last entries are read, so that nothing happens in between.
         let messages = shard.messages(node).await?;
-        readers.spawn(follow_channel(messages, sender.clone()));
+        readers.spawn(follow_channel(messages, shard.index(), sender.clone()));
         let stream = shard.controls().audit;
         let (mut connection, driver) = node.open().await?;
         let after = match audit::last(&mut connection, &stream, arguments.last.max(1)).await {
             Some(entries) => begin(&mut printer, arguments.last, entries)?,
             None => {
-                eprintln!(
-                    "the audit of shard {} cannot be read; help: ACL SETUSER <user> +xread +xrevrange",
-                    shard.index()
-                );
+                printer.print(Event::Refused(shard.index()))?;
                 continue;
             }
         };
-        let sender = sender.clone();
+        let (sender, index) = (sender.clone(), shard.index());
         readers.spawn(async move {
             let _driver = driver;
-            follow_audit(connection, stream, after, sender).await;
+            let end = follow_audit(connection, stream, after, &sender).await;
+            let _ = sender.send(end(index)).await;
         });
     }
+    // The events end with the readers.
+    drop(sender);
     while !printer.is_done() {
         tokio::select! {
             event = events.recv() => match event {
+                Some(Event::Lost(what, shard)) => {
+                    // Half of the events would look like all of them.
+                    while let Ok(event) = events.try_recv() {
+                        printer.print(event)?;
+                    }
+                    return Err(Failure::lost(
+                        format!("the subscription or connection of the {what} of shard {shard} has ended"),
+                        "run `tail` again",
+                    ));
+                }
                 Some(event) => printer.print(event)?,
                 None => break,
             },
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
-                break;
-            }
+            // Without a handler, the signal ends the process by itself.
+            Ok(()) = tokio::signal::ctrl_c() => break,
         }
     }
     Ok(Verdict::Fine)
@@ -94,36 +109,49 @@ fn begin(
     Ok(after)
 }
 
-async fn follow_channel(mut messages: Messages, sender: mpsc::Sender<Event>) {
+async fn follow_channel(mut messages: Messages, shard: u8, sender: mpsc::Sender<Event>) {
+    let mut gaps = Gaps::default();
     while let Some(message) = messages.next().await {
-        if sender.send(Event::Message(message)).await.is_err() {
-            return;
+        let mut events = Vec::new();
+        let report = |missing: u64| (missing > 0).then_some(Event::Gap(shard, missing));
+        for message in [message].into_iter().chain(messages.arrived()) {
+            events.extend(report(gaps.before(&message)));
+            events.push(Event::Message(message));
+        }
+        // Those that no later message shows to be missing.
+        events.extend(report(gaps.dropped(messages.lost())));
+        for event in events {
+            if sender.send(event).await.is_err() {
+                return;
+            }
         }
     }
-    let _ = sender.send(Event::Lost("channel")).await;
+    let _ = sender.send(Event::Lost("channel", shard)).await;
 }
 
+/// Sends the entries until they cannot be read any more. Returns the event that says so.
 async fn follow_audit(
     mut connection: MultiplexedConnection,
     stream: String,
     mut after: String,
-    sender: mpsc::Sender<Event>,
-) {
+    sender: &mpsc::Sender<Event>,
+) -> fn(u8) -> Event {
     loop {
         let mut read = redis::cmd("XREAD");
         read.arg("BLOCK").arg(BLOCK);
         read.arg("STREAMS").arg(&stream).arg(&after);
         let found: Result<Option<HashMap<String, Vec<RawEntry>>>, _> =
             read.query_async(&mut connection).await;
-        let Ok(found) = found else {
-            let _ = sender.send(Event::Lost("audit")).await;
-            return;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.code() == Some("NOPERM") => return Event::Refused,
+            Err(_) => return |shard| Event::Lost("audit", shard),
         };
         for raw in found.into_iter().flatten().flat_map(|(_, entries)| entries) {
             let entry = AuditEntry::new(raw);
             after.clone_from(&entry.id);
             if sender.send(Event::Audit(entry)).await.is_err() {
-                return;
+                return |shard| Event::Lost("audit", shard);
             }
         }
     }
@@ -185,17 +213,42 @@ impl<'a> Printer<'a> {
                 Some(shown) => shown,
                 None => return Ok(()),
             },
-            Event::Lost(what) => {
-                eprintln!("the connection of the {what} has ended; help: run `tail` again");
+            // Whatever is filtered: what is missing may be what is looked for.
+            Event::Gap(shard, missing) => return self.gap(shard, missing),
+            Event::Refused(shard) => {
+                let text = format!("the audit of shard {shard} cannot be read");
+                let help = "ACL SETUSER <user> +xread +xrevrange";
+                self.output.note(&text, Some(help));
                 return Ok(());
             }
+            Event::Lost(..) => return Ok(()),
         };
         let filter = self.arguments.filter.as_deref().unwrap_or_default();
         if !text.contains(filter) || self.is_done() {
             return Ok(());
         }
         self.printed += 1;
-        Ok(self.output.either(&text, || document)?)
+        Ok(self.output.entry(&text, || document)?)
+    }
+
+    fn gap(&mut self, shard: u8, missing: u64) -> Result<(), Failure> {
+        if self.is_done() {
+            return Ok(());
+        }
+        self.printed += 1;
+        let what = format!("{missing} messages of shard {shard} are missing");
+        let text = format!("message  {:<16} {:<16} {what}", "", "gap");
+        let document = || {
+            json!({
+                "source": "message",
+                "number": null,
+                "kind": "gap",
+                "what": what,
+                "shard": shard,
+                "missing": missing,
+            })
+        };
+        Ok(self.output.entry(&text, document)?)
     }
 
     /// Notes the function of an entry: `function:version`, and `:arguments` for a key.

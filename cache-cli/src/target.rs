@@ -1,59 +1,112 @@
 //! Finds the function and the record that the arguments name.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cache_core::tier::{FunctionKey, Glob, RecordKey};
+use cache_core::tier::{FunctionKey, RecordKey};
 use cache_redis::inspect::{InspectedShard, Inspection, Place};
 
 use crate::args::Target;
 use crate::failure::Failure;
 use crate::published;
-use crate::scan::Scan;
+use crate::search::{self, Found};
 
 /// The versions that are looked for if no instance publishes its functions.
 const VERSIONS: std::ops::Range<u32> = 0..64;
 
-/// The largest number of steps of a search for a key that is written with types, such as `42i32`.
-const MOST_STEPS: usize = 400;
-
 /// A key, and the shard that has its record.
 #[derive(Debug)]
 pub(crate) struct Located<'a> {
-    /// `None` if no shard has a record of the key: its shard follows from the digest of the
-    /// arguments, which their text does not tell.
+    /// `None` if no shard has a record, a lease or guards of the key: its shard follows from the
+    /// digest of the arguments, which their text does not tell.
     pub(crate) shard: Option<&'a InspectedShard>,
     pub(crate) key: RecordKey,
+    /// The number of keys that were looked at, if the search ended before all were.
+    pub(crate) looked_at: Option<usize>,
 }
 
-/// Returns the function that a text names: `users::get`, or `users::get:2` with its version.
+impl Located<'_> {
+    /// Refuses a search that ended early: "there is no record" would not be known.
+    pub(crate) fn complete(self) -> Result<Self, Failure> {
+        let Some(looked_at) = self.looked_at else {
+            return Ok(self);
+        };
+        Err(Failure::not_found(
+            format!(
+                "no key like `{}` was found among the first {looked_at} keys of the server, and \
+                 the search ended there",
+                self.key.name()
+            ),
+            "write the types of numbers, such as `7i32`, as `keys` lists them",
+        ))
+    }
+}
+
+/// Returns the function that a text names: `users::get`, or `users::get:2` with its version. A name
+/// with its version need not be known.
 pub(crate) async fn function(
     inspection: &Inspection,
     text: &str,
 ) -> Result<Arc<FunctionKey>, Failure> {
+    match known_function(inspection, text).await? {
+        Some(function) => Ok(function),
+        None => match split_version(text) {
+            (name, Some(version)) => Ok(Arc::new(match is_escaped(name) {
+                true => FunctionKey::found(name.to_owned(), version),
+                false => FunctionKey::new(name, version),
+            })),
+            (name, None) => Err(unknown(inspection, name)),
+        },
+    }
+}
+
+/// Returns the function that a text names, of which an instance has stored or published something.
+pub(crate) async fn existing_function(
+    inspection: &Inspection,
+    text: &str,
+) -> Result<Arc<FunctionKey>, Failure> {
+    let known = known_function(inspection, text).await?;
+    known.ok_or_else(|| unknown(inspection, text))
+}
+
+fn unknown(inspection: &Inspection, name: &str) -> Failure {
+    Failure::not_found(
+        format!(
+            "no instance has stored anything of the function `{name}` in the namespace `{}`",
+            inspection.namespace()
+        ),
+        "`multi-tier-cached keys` lists the functions; the name is that in keys and metrics",
+    )
+}
+
+async fn known_function(
+    inspection: &Inspection,
+    text: &str,
+) -> Result<Option<Arc<FunctionKey>>, Failure> {
     let (name, version) = split_version(text);
-    if let Some(version) = version {
-        return Ok(Arc::new(FunctionKey::new(name, version)));
-    }
-    let versions = versions(inspection, name).await?;
-    let mut all = versions.iter();
-    match (all.next(), all.next()) {
-        (Some(version), None) => Ok(Arc::new(FunctionKey::new(name, *version))),
-        (None, _) => Err(Failure::not_found(
-            format!(
-                "no instance has stored anything of the function `{name}` in the namespace `{}`",
-                inspection.namespace()
-            ),
-            "`multi-tier-cached keys` lists the functions; the name is that in keys and metrics",
-        )),
-        (Some(first), Some(_)) => {
-            let list: Vec<String> = versions.iter().map(ToString::to_string).collect();
-            Err(Failure::usage(
-                format!("`{name}` has the versions {}", list.join(", ")),
-                format!("name one of them, such as `{name}:{first}`"),
-            ))
+    // Names are listed escaped, so this is the more likely meaning.
+    let mut known = match is_escaped(name) {
+        true => {
+            known(inspection, version, |version| {
+                FunctionKey::found(name.to_owned(), version)
+            })
+            .await?
         }
+        false => Vec::new(),
+    };
+    if known.is_empty() {
+        known = self::known(inspection, version, |version| {
+            FunctionKey::new(name, version)
+        })
+        .await?;
     }
+    let [first, _, ..] = &known[..] else {
+        return Ok(known.pop().map(Arc::new));
+    };
+    let list: Vec<String> = known.iter().map(|of| of.version.to_string()).collect();
+    Err(Failure::usage(
+        format!("`{name}` has the versions {}", list.join(", ")),
+        format!("name one of them, such as `{name}:{}`", first.version),
+    ))
 }
 
 /// Splits `name:version`. The name may contain `::`.
@@ -64,47 +117,79 @@ fn split_version(text: &str) -> (&str, Option<u32>) {
     split.map_or((text, None), |(name, version)| (name, Some(version)))
 }
 
-async fn versions(inspection: &Inspection, name: &str) -> Result<BTreeSet<u32>, Failure> {
-    let published = published::functions(inspection).await.into_iter();
-    let published = published.filter(|function| function.name == name);
-    let mut versions: BTreeSet<u32> = published.map(|function| function.version).collect();
+/// Returns `true` if a name contains an escaped character, as `keys` lists names.
+fn is_escaped(name: &str) -> bool {
+    let mut parts = name.split('%').skip(1);
+    parts.any(|part| {
+        let digits = part.as_bytes().get(..2).unwrap_or_default();
+        digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+/// Returns the functions with this name that have an epoch or were published: that with `version`,
+/// or those with any version.
+async fn known(
+    inspection: &Inspection,
+    version: Option<u32>,
+    of_version: impl Fn(u32) -> FunctionKey,
+) -> Result<Vec<FunctionKey>, Failure> {
+    let is_meant = |of: u32| version.is_none_or(|version| version == of);
+    let mut known: Vec<FunctionKey> = published::functions(inspection)
+        .await
+        .into_iter()
+        .filter(|of| is_meant(of.version))
+        .map(|of| FunctionKey::new(&of.name, of.version))
+        .filter(|of| *of.name == of_version(of.version).name)
+        .collect();
+    let versions = match version {
+        Some(version) => vec![version],
+        None => VERSIONS.collect(),
+    };
     for shard in inspection.shards() {
         let mut pipeline = redis::pipe();
-        for version in VERSIONS {
-            let epoch = shard.epoch_name(&FunctionKey::new(name, version));
+        for version in &versions {
+            let epoch = shard.epoch_name(&of_version(*version));
             pipeline.cmd("EXISTS").arg(epoch);
         }
         let found: Vec<bool> = pipeline.query_async(&mut shard.connection()).await?;
-        let found = VERSIONS.zip(found).filter(|(_, exists)| *exists);
-        versions.extend(found.map(|(version, _)| version));
+        let found = versions.iter().zip(found).filter(|(_, exists)| *exists);
+        known.extend(found.map(|(version, _)| of_version(*version)));
     }
-    Ok(versions)
+    known.sort_by_key(|of| of.version);
+    known.dedup_by_key(|of| of.version);
+    Ok(known)
 }
 
-/// Finds the record that the arguments name.
+/// Finds the record that the arguments name. A function without arguments has an empty key.
 pub(crate) async fn locate<'a>(
     inspection: &'a Inspection,
     target: &Target,
 ) -> Result<Located<'a>, Failure> {
-    let Some(arguments) = &target.key else {
+    if target.key.is_none() && target.function.starts_with('{') {
         return named(inspection, &target.function);
-    };
+    }
+    let arguments = target.key.as_deref().unwrap_or_default();
     let function = function(inspection, &target.function).await?;
-    let key = RecordKey::new(Arc::clone(&function), arguments.clone(), 0);
-    if let Some(shard) = holder(inspection, &key).await? {
-        return Ok(Located {
-            shard: Some(shard),
-            key,
-        });
-    }
-    // The name of a key has the types of its numbers, which people leave out.
-    match similar(inspection, &function, arguments).await? {
-        Some((shard, key)) => Ok(Located {
-            shard: Some(shard),
-            key,
-        }),
-        None => Ok(Located { shard: None, key }),
-    }
+    let (shard, key, looked_at) = match search::find(inspection, &function, arguments).await? {
+        Found::One(shard, key) => (Some(shard), Some(key), None),
+        Found::Nothing => (None, None, None),
+        Found::Unfinished(looked_at) => (None, None, Some(looked_at)),
+        Found::Several(all) => {
+            return Err(Failure::usage(
+                format!(
+                    "`{arguments}` may be one of several keys: {}",
+                    all.join(", ")
+                ),
+                "write one of them, in quotes for the shell",
+            ));
+        }
+    };
+    let key = key.unwrap_or_else(|| RecordKey::new(function, arguments.to_owned(), 0));
+    Ok(Located {
+        shard,
+        key,
+        looked_at,
+    })
 }
 
 /// Reads a full key of Redis.
@@ -118,6 +203,7 @@ fn named<'a>(inspection: &'a Inspection, name: &str) -> Result<Located<'a>, Fail
         Some((shard, key)) => Ok(Located {
             shard: Some(shard),
             key,
+            looked_at: None,
         }),
         None => Err(Failure::usage(
             format!(
@@ -127,62 +213,6 @@ fn named<'a>(inspection: &'a Inspection, name: &str) -> Result<Located<'a>, Fail
             "give a function and its arguments, or a full key as `keys --json` lists it",
         )),
     }
-}
-
-/// Returns the shard that has the record of a key.
-async fn holder<'a>(
-    inspection: &'a Inspection,
-    key: &RecordKey,
-) -> Result<Option<&'a InspectedShard>, Failure> {
-    for shard in inspection.shards() {
-        let mut exists = redis::cmd("EXISTS");
-        exists.arg(shard.record_name(key));
-        if exists.query_async(&mut shard.connection()).await? {
-            return Ok(Some(shard));
-        }
-    }
-    Ok(None)
-}
-
-/// Returns the only record whose arguments are these, apart from the types of numbers.
-async fn similar<'a>(
-    inspection: &'a Inspection,
-    function: &Arc<FunctionKey>,
-    arguments: &str,
-) -> Result<Option<(&'a InspectedShard, RecordKey)>, Failure> {
-    let glob = exactly(arguments)?;
-    let mut found = None;
-    for shard in inspection.shards() {
-        let mut scan = Scan::new(shard, shard.pattern_of(function));
-        for _ in 0..MOST_STEPS {
-            let Some(names) = scan.next().await? else {
-                break;
-            };
-            let records = names.iter().filter_map(|name| shard.key_named(name));
-            let records = records.filter(|stored| stored.place == Place::Record);
-            for stored in records.filter(|stored| glob.matches(&stored.arguments)) {
-                let key = RecordKey::new(Arc::clone(function), stored.arguments, 0);
-                let is_other = |(_, other): &(_, RecordKey)| other.arguments != key.arguments;
-                if found.as_ref().is_some_and(is_other) {
-                    return Ok(None);
-                }
-                found = Some((shard, key));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Returns the pattern that matches these arguments alone.
-pub(crate) fn exactly(arguments: &str) -> Result<Glob, Failure> {
-    let mut pattern = String::with_capacity(arguments.len());
-    for c in arguments.chars() {
-        if "*?[]\\".contains(c) {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    Ok(Glob::new(&pattern)?)
 }
 
 #[cfg(test)]
@@ -199,10 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn pattern_of_arguments_matches_nothing_else() {
-        let glob = exactly("a*[b]?\\").unwrap();
-        assert!(glob.matches("a*[b]?\\"));
-        assert!(!glob.matches("axb?\\") && !glob.matches("a*b?\\"));
-        assert!(exactly("42").unwrap().matches("42i32"), "without its type");
+    fn escaped_character_in_a_name_is_recognized() {
+        assert!(is_escaped("f<(u8,%20u8)>") && is_escaped("a%3Ab"));
+        assert!(
+            !is_escaped("f<u8>") && !is_escaped("a%") && !is_escaped("a%2") && !is_escaped("%zz")
+        );
     }
 }

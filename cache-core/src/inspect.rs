@@ -31,6 +31,7 @@ pub use self::published::{
 };
 pub use self::record::{DamagedRecord, Record, RecordKind};
 pub use crate::codec::layout::{Field, Layout, Members, NamedType, Part, TypeKind, Variant};
+pub use crate::key::text_argument;
 pub use crate::record::Mark;
 pub use crate::tier::kit::owner_of_token;
 

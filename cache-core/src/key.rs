@@ -27,6 +27,8 @@ pub use self::parts::{ArgumentList, Parts};
 pub(crate) use self::replay::UnboundArguments;
 pub(crate) use self::stored::{FunctionId, Key, KeyRef, function_seed};
 pub use self::text::Piece;
+#[cfg(feature = "inspect")]
+pub use self::text::text_argument;
 pub(crate) use self::text::{is_cut, render, render_tag};
 
 /// A value that can be part of a cache key: every value that serde can serialize.

@@ -69,6 +69,8 @@ static SCRIPTS: &[&Script] = &[
     &invalidate::KEYS,
     &invalidate::FUNCTION,
     &invalidate::ALL,
+    #[cfg(feature = "inspect")]
+    &invalidate::HISTORY,
     &forget::SCRIPT,
     &note::SCRIPT,
     &permissions::SCRIPT,

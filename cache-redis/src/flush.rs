@@ -116,7 +116,7 @@ impl RedisSession {
         let mut sent = Vec::with_capacity(portion.len());
         for ((target, history), reply) in portion.iter().zip(histories).zip(replies) {
             match reply {
-                Ok(()) => {
+                Ok(_) => {
                     if let Some(history) = history {
                         self.bus.epochs.adopt(history, asked);
                     }

@@ -7,7 +7,9 @@
 mod channel;
 mod find;
 mod histories;
+mod invalidate;
 mod key;
+mod layout;
 mod lease;
 mod marks;
 mod node;
@@ -23,18 +25,16 @@ use cache_core::{Environment, Error};
 pub use self::channel::{Announcement, Listeners, Messages, Subject};
 use self::find::Search;
 pub use self::histories::Histories;
+pub use self::invalidate::Invalidated;
 pub use self::key::{Place, StoredKey};
 pub use self::lease::{Guard, LeaseKind, LeaseOnKey};
 pub use self::marks::{JudgedMarks, LedgerRange, MarksReason};
 pub use self::node::Node;
 pub use self::permissions::Missing;
 pub use self::shard::{Controls, InspectedShard, Stored};
-use crate::commands::LONGEST_TEXT;
-use crate::commands::read::range;
 use crate::config::Redis;
 use crate::env;
 use crate::keys::Keys;
-use crate::server;
 
 /// The age after which a heartbeat is removed: its remaining life says when it was written.
 pub const HEARTBEAT_LIFE: Duration = Duration::from_secs(10);
@@ -53,14 +53,15 @@ pub fn from_variables(variables: &[(&str, &str)]) -> Result<Option<Redis>, Error
 pub struct Inspection {
     namespace: String,
     time_limit: Duration,
-    history: Option<u8>,
+    /// The number of shards of the histories.
+    layout: Result<Option<u8>, Error>,
     nodes: Vec<Node>,
     shards: Vec<InspectedShard>,
 }
 
 impl Inspection {
-    /// Connects to the servers of the namespace. The number of shards is that of its history, or
-    /// that of the settings if no instance has begun one.
+    /// Connects to the servers of the namespace. The number of shards is that of its histories, or
+    /// that of the settings if no instance has begun one, or if they cannot be read.
     ///
     /// A server that the tier could not use is connected to as well, so that a tool can say what is
     /// wrong with it.
@@ -77,14 +78,10 @@ impl Inspection {
         let configured = Shard::all(redis.shard_count())?;
         let keys = Keys::new(&namespace, configured[0], database);
         let first = search.node_of(configured[0], &keys).await?;
-        let history = search.connection(first);
-        let history = range(&keys.history(), LONGEST_TEXT)
-            .query_async::<Vec<u8>>(history)
-            .await;
-        let history = history
-            .ok()
-            .and_then(|text| server::shards_of_history(&text));
-        let laid_out = history.map(Shard::all).transpose().ok().flatten();
+        let first = search.connection(first).clone();
+        let layout = layout::shards(redis, &keys, first).await;
+        let laid_out = layout.clone().ok().flatten();
+        let laid_out = laid_out.map(Shard::all).transpose().ok().flatten();
         let mut shards = Vec::new();
         for shard in laid_out.unwrap_or(configured) {
             let keys = Keys::new(&namespace, shard, database);
@@ -95,7 +92,7 @@ impl Inspection {
         Ok(Self {
             namespace,
             time_limit: redis.settings.time_limit,
-            history,
+            layout,
             nodes: search.nodes,
             shards,
         })
@@ -117,7 +114,17 @@ impl Inspection {
     /// there is no history.
     #[must_use]
     pub fn history_shards(&self) -> Option<u8> {
-        self.history
+        self.layout.as_ref().ok().copied().flatten()
+    }
+
+    /// Returns the number of shards that the histories of the namespace were begun for; `None` if
+    /// no shard has a history, so that nothing in the namespace is valid.
+    ///
+    /// # Errors
+    /// A history could not be read when the servers were connected to, or the histories are of
+    /// several layouts. Then the [shards](Self::shards) may not be those of the instances.
+    pub fn layout(&self) -> Result<Option<u8>, Error> {
+        self.layout.clone()
     }
 
     /// Returns the servers that have the shards.

@@ -11,6 +11,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
 use crate::commands::forget::Forget;
+use crate::commands::invalidate::Announced;
 use crate::commands::note::Note;
 use crate::commands::{self, PORTION};
 use crate::config::Audit;
@@ -26,6 +27,15 @@ pub(crate) struct Sweep<'a> {
     pub(crate) audit: Option<&'a Audit>,
     /// The time limit of each step.
     pub(crate) step: Duration,
+}
+
+/// Result of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// The number of deleted records.
+    pub(crate) deleted: u64,
+    /// How the instances were notified.
+    pub(crate) announced: Announced,
 }
 
 /// Escapes a text for use in a pattern of the server.
@@ -60,7 +70,7 @@ impl RedisSession {
             step: self.silence(),
         };
         let swept = sweep.run(&mut link.data.clone(), function, glob).await;
-        swept.map_err(|error| {
+        swept.map(|swept| swept.deleted).map_err(|error| {
             self.permissions.doubt();
             errors::failed("invalidate the keys that match", error)
         })
@@ -120,7 +130,7 @@ impl RedisSession {
 
 impl Sweep<'_> {
     /// Deletes the records and leases of a function that match, and has every instance forget what
-    /// its memory has of the function. Returns the number of records. The audit's entry is written
+    /// its memory has of the function. The audit's entry is written
     /// before the first deletion, so that a sweep that fails halfway is recorded too.
     ///
     /// All keys are scanned twice. A load that began before the sweep has a lease until its record
@@ -134,13 +144,14 @@ impl Sweep<'_> {
         data: &mut MultiplexedConnection,
         function: &FunctionKey,
         glob: &Glob,
-    ) -> Result<u64, RedisError> {
+    ) -> Result<Swept, RedisError> {
         let prefix = self.keys.prefix_of(function);
+        let mut is_recorded = true;
         if let Some(audit) = self.audit {
             let what = format!("{}:{glob}", function.versioned());
             let note = commands::send(data, self.keys, Note { audit, what });
             let step = timeout(self.step, note).await;
-            step.unwrap_or_else(|_| Err(errors::no_reply()))?;
+            is_recorded = step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         }
         let mut deleted = 0;
         for _ in 0..2 {
@@ -174,8 +185,14 @@ impl Sweep<'_> {
         }
         let forget = commands::send(data, self.keys, Forget { function });
         let step = timeout(self.step, forget).await;
-        step.unwrap_or_else(|_| Err(errors::no_reply()))?;
-        Ok(deleted)
+        let listeners = step.unwrap_or_else(|_| Err(errors::no_reply()))?;
+        Ok(Swept {
+            deleted,
+            announced: Announced {
+                listeners,
+                is_recorded,
+            },
+        })
     }
 
     /// Deletes keys, and lets the server free their memory in the background. Returns their number.

@@ -4,6 +4,8 @@ use cache_core::{Error, ErrorKind};
 use redis::{ConnectionAddr, ConnectionInfo, RedisError};
 
 use crate::errors::failed;
+#[cfg(feature = "inspect")]
+use crate::errors::kind_of;
 
 /// The kind of process that the settings expect at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,17 @@ pub(crate) fn failed_at(
 /// The error of a connection that could not be made.
 pub(crate) fn not_connected(info: &ConnectionInfo, error: RedisError) -> Error {
     failed_at("connect to Redis", info, Peer::Server, error)
+}
+
+/// [`not_connected`], with the address: a log names it beside the error, and a tool has the error
+/// alone.
+#[cfg(feature = "inspect")]
+pub(crate) fn not_connected_to(info: &ConnectionInfo, error: RedisError) -> Error {
+    if explain(info, Peer::Server, &error).is_some() {
+        return not_connected(info, error);
+    }
+    let problem = format!("could not connect to Redis at {}", info.addr());
+    Error::with_source(kind_of(&error), problem, error)
 }
 
 type Explanation = (ErrorKind, String, Option<&'static str>);

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::output::printable;
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -86,12 +88,14 @@ impl Finding {
         let Self {
             check, at, what, ..
         } = self;
+        // Names that are found on a server may have the end of a line in them.
+        let (at, what) = (printable(at), printable(what));
         let mut text = format!("{:<9} {check:<14} {at}: {what}", self.state.name());
         if let Some(meaning) = &self.meaning {
-            text += &format!("\n          {meaning}");
+            text += &format!("\n          {}", printable(meaning));
         }
         if let Some(command) = &self.command {
-            text += &format!("\n          run: {command}");
+            text += &format!("\n          run: {}", printable(command));
         }
         text
     }

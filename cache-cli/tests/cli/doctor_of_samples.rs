@@ -3,6 +3,7 @@
 use testbed::server::Server;
 
 use crate::doctor::Report;
+use crate::program;
 
 #[tokio::test]
 async fn sample_of_large_records_is_cheap_and_the_rest_is_not_called_whole() {
@@ -50,4 +51,16 @@ async fn search_among_many_keys_of_other_programs_ends_and_says_so() {
     let report = Report::of(&server.url()).await;
     report.is_clean();
     report.says("not known", "records", "more keys than the 512000");
+}
+
+#[tokio::test]
+async fn name_with_the_end_of_a_line_in_it_is_no_line_of_its_own() {
+    let server = Server::start();
+    let key = "{cache:0}:f\nok        forged         all is well:1:7";
+    let _: () = server.command(&["SET", key, "changed", "EX", "60"]);
+    let output = program::run(&["doctor", "--redis", &server.url()])
+        .await
+        .output;
+    assert!(output.contains("\\u000aok        forged"), "{output}");
+    assert!(!output.contains("\nok        forged"), "{output}");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod addresses;
 mod bench;
 mod clean;
 mod data;
@@ -14,9 +15,11 @@ mod doctor_of_permissions;
 mod doctor_of_samples;
 mod doctor_of_servers;
 mod doctor_of_subscribers;
+mod errors;
 mod explain;
 mod frame;
 mod invalidate;
+mod layouts;
 mod marks;
 mod program;
 mod replay;

@@ -3,10 +3,13 @@
 use std::process::Stdio;
 
 use multi_tier_cached::invalidate;
+use testbed::cluster::{self, Cluster, slot_of};
+use testbed::server::Server;
+use testbed::until;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::data::{Shop, user};
-use crate::program;
+use crate::program::{self, finish};
 
 #[tokio::test]
 async fn tail_shows_the_audit_and_the_channel() {
@@ -61,4 +64,81 @@ async fn tail_filters_and_counts_lines() {
     assert_eq!(run.output.lines().count(), 2, "{run:?}");
     let run = shop.run(&["tail", "user:1:3", "--count", "1"]).await;
     assert!(run.output.contains("cli::user:1:3"), "{run:?}");
+}
+
+const CHANNEL: &str = "{cache:0}:#channel:0";
+
+/// Returns `true` if `tail` is subscribed to the channel of this shard.
+fn is_subscribed(server: &Server, channel: &str) -> bool {
+    let (_, number): (String, u64) = server.command(&["PUBSUB", "SHARDNUMSUB", channel]);
+    number > 0
+}
+
+#[tokio::test]
+async fn missing_messages_are_reported_whatever_is_filtered() {
+    let server = Server::start();
+    let url = server.url();
+    for (filter, lines) in [("", 3), ("nothing", 1)] {
+        let count = lines.to_string();
+        let tail = ["tail", filter, "--json", "--count", &count, "--redis", &url];
+        let tail = tokio::spawn(finish(program::command(&tail)));
+        until("`tail` is subscribed", || is_subscribed(&server, CHANNEL)).await;
+        for message in ["5:k:1", "9:k:2"] {
+            let _: u64 = server.command(&["SPUBLISH", CHANNEL, message]);
+        }
+        let run = tail.await.unwrap();
+        let documents = run.documents();
+        let gaps: Vec<_> = documents.iter().filter(|of| of["kind"] == "gap").collect();
+        assert_eq!(gaps.len(), 1, "{run:?}");
+        assert_eq!(
+            (&gaps[0]["missing"], &gaps[0]["shard"]),
+            (&3.into(), &0.into())
+        );
+        until("`tail` has ended", || !is_subscribed(&server, CHANNEL)).await;
+    }
+}
+
+#[tokio::test]
+async fn tail_ends_with_its_connections() {
+    let mut server = Server::start();
+    let url = server.url();
+    let tail = tokio::spawn(finish(program::command(&["tail", "--redis", &url])));
+    until("`tail` waits for entries of the audit", || {
+        let info: String = server.command(&["INFO", "clients"]);
+        info.contains("blocked_clients:1")
+    })
+    .await;
+    server.kill();
+    let run = tail.await.unwrap();
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(
+        run.errors.contains("has ended; help: run `tail` again"),
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
+async fn tail_ends_if_the_slot_of_a_channel_is_moved() {
+    let cluster = Cluster::start_with(&cluster::Options::new(3)).await;
+    for node in cluster.nodes() {
+        // The audit would end too, because the cluster has a slot without an owner.
+        let _: () = node.command(&["ACL", "SETUSER", "default", "-xrevrange"]);
+    }
+    let seeds = cluster.urls().join(",");
+    let tail = tokio::spawn(finish(program::command(&["tail", "--cluster", &seeds])));
+    let last = "{cache:7}:#channel:0";
+    let owner = cluster.primary_of(last).await;
+    until("`tail` is subscribed to all channels", || {
+        is_subscribed(cluster.node(owner), last)
+    })
+    .await;
+    let slot = slot_of(CHANNEL);
+    let node = cluster.node(cluster.primary_of_slot(slot).await);
+    let _: () = node.command(&["CLUSTER", "DELSLOTS", &slot.to_string()]);
+    let run = tail.await.unwrap();
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(
+        run.errors.contains("channel of shard 0 has ended"),
+        "{run:?}"
+    );
 }

@@ -280,6 +280,16 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Returns a text as it is in the name of a key if it is the argument of a function: bare if it
+/// cannot be mistaken for another value, and quoted otherwise.
+#[cfg(feature = "inspect")]
+#[must_use]
+pub fn text_argument(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    string(text, &mut out);
+    out
+}
+
 fn is_plain(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@')
 }

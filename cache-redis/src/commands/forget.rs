@@ -15,7 +15,7 @@ use crate::keys::Keys;
 /// KEYS heartbeat, sequence.
 /// ARGV digest of the function, channel.
 ///
-/// Replies with 1.
+/// Replies with the number of clients that receive the message.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/forget.lua")));
 
 /// Publishes that a function was invalidated.
@@ -25,7 +25,8 @@ pub(crate) struct Forget<'a> {
 }
 
 impl Command for Forget<'_> {
-    type Reply = ();
+    /// The number of clients that receive the message.
+    type Reply = u64;
 
     fn script(&self) -> &'static redis::Script {
         &SCRIPT
@@ -39,8 +40,8 @@ impl Command for Forget<'_> {
             .arg(keys.channel());
     }
 
-    fn parse(reply: Value) -> Result<(), RedisError> {
-        typed::<i64>(reply).map(drop)
+    fn parse(reply: Value) -> Result<u64, RedisError> {
+        typed(reply)
     }
 }
 
@@ -59,7 +60,7 @@ mod tests {
             .ask::<()>(&["MSET", &record, "record", &heartbeat, "1"])
             .await;
         let function = &key.function;
-        server.send(Forget { function }).await;
+        assert_eq!(server.send(Forget { function }).await, 1);
         assert_eq!(server.messages().await, [format!("e:{}", function.digest)]);
         assert_eq!(server.text(&record).await, "record");
         assert_eq!(server.text(&heartbeat).await, "");

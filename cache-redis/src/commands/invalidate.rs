@@ -19,7 +19,8 @@ use crate::server::Identity;
 /// KEYS record, lease, sequence, and the audit's stream if there is one.
 /// ARGV digest of the key; who, what and the stream's length, if there is one; channel.
 ///
-/// Replies with 1.
+/// Replies with the number of clients that receive the message, and with 0 if the server refused
+/// the entry of the audit, or 1.
 pub(super) static KEY: Script = Script::new(|| script(include_str!("lua/invalidate_key.lua")));
 
 /// Invalidates several keys in one step, which one message announces.
@@ -36,7 +37,8 @@ pub(super) static KEYS: Script = Script::new(|| script(include_str!("lua/invalid
 /// ARGV new epoch, digest of the function; who, what and the stream's length, if there is one;
 /// channel.
 ///
-/// Replies with 1.
+/// Replies with the number of clients that receive the message, and with 0 if the server refused
+/// the entry of the audit, or 1.
 pub(super) static FUNCTION: Script =
     Script::new(|| script(include_str!("lua/invalidate_function.lua")));
 
@@ -45,8 +47,35 @@ pub(super) static FUNCTION: Script =
 /// KEYS history, sequence, and the audit's stream if there is one.
 /// ARGV new number, identity; who, what and the stream's length, if there is one; channel.
 ///
-/// Replies with 1.
+/// Replies with the number of clients that receive the message, and with 0 if the server refused
+/// the entry of the audit, or 1.
 pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalidate_all.lua")));
+
+/// Replaces the history that a shard has, and begins none.
+///
+/// KEYS, ARGV and the reply are those of [`ALL`]. A history that was begun for another number of
+/// shards is an error.
+#[cfg(feature = "inspect")]
+pub(super) static HISTORY: Script = Script::new(|| script(include_str!("lua/replace_history.lua")));
+
+/// Reply to an invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// The number of clients of this server that receive the message.
+    pub(crate) listeners: u64,
+    /// `false` if the server refused the entry of the audit.
+    pub(crate) is_recorded: bool,
+}
+
+impl Announced {
+    fn parse(reply: Value) -> Result<Self, RedisError> {
+        let (listeners, recorded): (u64, u64) = typed(reply)?;
+        Ok(Self {
+            listeners,
+            is_recorded: recorded == 1,
+        })
+    }
+}
 
 /// Invalidates, and publishes a message of it.
 #[derive(Debug)]
@@ -70,7 +99,7 @@ impl Invalidate<'_> {
 }
 
 impl Command for Invalidate<'_> {
-    type Reply = ();
+    type Reply = Announced;
 
     fn script(&self) -> &'static redis::Script {
         match self.target {
@@ -106,8 +135,31 @@ impl Command for Invalidate<'_> {
         invocation.arg(keys.channel());
     }
 
-    fn parse(reply: Value) -> Result<(), RedisError> {
-        typed::<i64>(reply).map(drop)
+    fn parse(reply: Value) -> Result<Announced, RedisError> {
+        Announced::parse(reply)
+    }
+}
+
+/// Invalidates everything in a shard that has a history, for a tool. A tool must not begin a
+/// history: only instances know the number of shards that the namespace is to have.
+#[cfg(feature = "inspect")]
+#[derive(Debug)]
+pub(crate) struct ReplaceHistory<'a>(pub(crate) Invalidate<'a>);
+
+#[cfg(feature = "inspect")]
+impl Command for ReplaceHistory<'_> {
+    type Reply = Announced;
+
+    fn script(&self) -> &'static redis::Script {
+        &HISTORY
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
+        self.0.write(keys, invocation);
+    }
+
+    fn parse(reply: Value) -> Result<Announced, RedisError> {
+        Announced::parse(reply)
     }
 }
 
@@ -163,14 +215,18 @@ mod tests {
     use super::*;
     use crate::commands::testing::{EPOCH, TestServer, key};
 
-    async fn invalidate(server: &mut TestServer, target: Target<'_>, audit: Option<&Audit>) {
+    async fn invalidate(
+        server: &mut TestServer,
+        target: Target<'_>,
+        audit: Option<&Audit>,
+    ) -> Announced {
         let command = Invalidate {
             target,
             fresh: 99,
             identity: &Identity::named("server"),
             audit,
         };
-        server.send(command).await;
+        server.send(command).await
     }
 
     #[tokio::test]
@@ -228,8 +284,42 @@ mod tests {
         assert_eq!(server.messages().await.len(), 3);
 
         server.ask::<()>(&["SET", &stream, "foreign"]).await;
-        invalidate(&mut server, Target::Key(&key), Some(&audit)).await;
+        let refused = invalidate(&mut server, Target::Key(&key), Some(&audit)).await;
         assert_eq!(server.messages().await, ["k:7"]);
+        assert!(
+            !refused.is_recorded && refused.listeners == 1,
+            "{refused:?}"
+        );
+    }
+
+    #[cfg(feature = "inspect")]
+    #[tokio::test]
+    async fn tool_replaces_the_history_of_its_layout_and_begins_none() {
+        let mut server = TestServer::start().await;
+        let history = server.keys.history();
+        let identity = Identity::named("server");
+        let replace = || {
+            ReplaceHistory(Invalidate {
+                target: Target::All,
+                fresh: 99,
+                identity: &identity,
+                audit: None,
+            })
+        };
+        server.ask::<()>(&["DEL", &history]).await;
+        server.send(replace()).await;
+        assert_eq!(server.text(&history).await, "", "none is begun");
+        server.attach().await;
+        server.messages().await;
+        server.send(replace()).await;
+        assert_eq!(server.text(&history).await, "99:server-server");
+        assert_eq!(server.messages().await, ["h:99"]);
+        let other = "5:server-server#8";
+        server.ask::<()>(&["SET", &history, other]).await;
+        let (connection, keys) = (&mut server.connection, &server.keys);
+        let refused = crate::commands::send(connection, keys, replace()).await;
+        assert_eq!(refused.unwrap_err().code(), Some("OTHERLAYOUT"));
+        assert_eq!(server.text(&history).await, other);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use crate::keys::Keys;
 /// KEYS stream.
 /// ARGV who, what, the stream's length.
 ///
-/// Replies with 1, also if the stream cannot be written.
+/// Replies with 1, or with 0 if the server refuses the entry.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/note.lua")));
 
 /// Adds an entry to the audit's stream.
@@ -24,7 +24,8 @@ pub(crate) struct Note<'a> {
 }
 
 impl Command for Note<'_> {
-    type Reply = ();
+    /// `false` if the server refused the entry.
+    type Reply = bool;
 
     fn script(&self) -> &'static redis::Script {
         &SCRIPT
@@ -38,8 +39,8 @@ impl Command for Note<'_> {
             .arg(self.audit.most);
     }
 
-    fn parse(reply: Value) -> Result<(), RedisError> {
-        typed::<i64>(reply).map(drop)
+    fn parse(reply: Value) -> Result<bool, RedisError> {
+        Ok(typed::<i64>(reply)? == 1)
     }
 }
 
@@ -60,12 +61,12 @@ mod tests {
             what: "f:1:*".to_owned(),
         };
         let stream = server.keys.audit();
-        server.send(note()).await;
+        assert!(server.send(note()).await);
         let entries: Vec<(String, Vec<String>)> = server.ask(&["XRANGE", &stream, "-", "+"]).await;
         let fields: Vec<_> = entries.into_iter().map(|(_, fields)| fields).collect();
         assert_eq!(fields, [["who", "me", "what", "f:1:*"]]);
         server.ask::<()>(&["SET", &stream, "foreign"]).await;
-        server.send(note()).await;
+        assert!(!server.send(note()).await);
         assert_eq!(server.text(&stream).await, "foreign");
     }
 }

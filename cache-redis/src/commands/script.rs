@@ -38,7 +38,10 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 /// `guarded` deletes a guards key only if it is of another type. If the user may not remove expired
 /// guards, it treats them as valid: no guard is broken by an instance that lacks a permission.
 ///
-/// `audit` writes an entry if the command was given a stream, and ignores a failure.
+/// `publish` returns the number of clients of this server that receive the message.
+///
+/// `audit` writes an entry if the command was given a stream. It returns 0 if the server refuses
+/// the entry, which fails no script, and 1 otherwise.
 const COMMON: &str = include_str!("lua/common.lua");
 
 /// Functions of the scripts that use the ledger. `mark` returns the base and the number of the last

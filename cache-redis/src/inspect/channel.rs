@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::iter;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cache_core::Error;
 use cache_core::tier::kit::AbortOnDrop;
@@ -29,6 +29,14 @@ pub struct Announcement {
     pub number: Option<u64>,
     /// Subject of the message.
     pub subject: Subject,
+}
+
+impl Announcement {
+    /// Makes an announcement, for tests of a tool.
+    #[must_use]
+    pub fn new(number: Option<u64>, subject: Subject) -> Self {
+        Self { number, subject }
+    }
 }
 
 /// Subject of a message. Keys, functions and tags are named by their digests.
@@ -74,7 +82,8 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Returns the next message. `None` once the connection has ended.
+    /// Returns the next message. `None` once the subscription has ended: with its connection, or
+    /// because the slot of the channel was moved to another node of a cluster.
     ///
     /// # Cancel safety
     /// Cancel safe: no message is lost.
@@ -181,13 +190,20 @@ impl InspectedShard {
         let (sender, received) = mpsc::channel(MOST_KEPT);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
+        // Held for single statements. `None` after the end of the subscription.
+        let sender = Mutex::new(Some(sender));
         let forward = move |push: PushInfo| -> Result<(), SendError> {
-            let (PushKind::SMessage, [_, Value::BulkString(payload)]) = (push.kind, &*push.data)
-            else {
-                return Ok(());
-            };
-            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(read(payload)) {
-                counter.fetch_add(1, Ordering::Relaxed);
+            let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+            match (push.kind, &*push.data) {
+                (PushKind::SMessage, [_, Value::BulkString(payload)]) => {
+                    let sent = sender.as_ref().map(|sender| sender.try_send(read(payload)));
+                    if let Some(Err(mpsc::error::TrySendError::Full(_))) = sent {
+                        counter.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                // The connection stays, and nothing arrives on it any more.
+                (PushKind::SUnsubscribe, _) => *sender = None,
+                _ => {}
             }
             Ok(())
         };

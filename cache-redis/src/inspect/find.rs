@@ -66,7 +66,8 @@ impl Search {
             shard.index().into(),
         );
         for _ in 0..MOST_REDIRECTIONS {
-            let (found, entrance) = locator.find().await?;
+            let found = locator.find().await;
+            let (found, entrance) = found.map_err(|error| self.not_found(shard, error))?;
             let is_same = |node: &Node| node.opened.found.is_at(&found);
             let node = match self.nodes.iter().position(is_same) {
                 Some(node) => node,
@@ -91,6 +92,21 @@ impl Search {
                 shard.index()
             ),
         ))
+    }
+
+    /// Names the addresses that were asked. A log has them beside the error, and a tool has the
+    /// error alone.
+    fn not_found(&self, shard: Shard, error: Error) -> Error {
+        let is_silent = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::TimedOut);
+        if !is_silent || error.help().is_some() {
+            return error;
+        }
+        let problem = format!(
+            "could not find the server of shard {} by {}",
+            shard.index(),
+            self.topology.describe()
+        );
+        Error::with_source(error.kind(), problem, error)
     }
 
     async fn add(

@@ -34,6 +34,6 @@ pub(super) async fn open(
     let (connection, driver) = timeout(limit, connecting)
         .await
         .unwrap_or_else(|_| Err(errors::no_reply()))
-        .map_err(|error| mistakes::not_connected(&entrance.info, error))?;
+        .map_err(|error| mistakes::not_connected_to(&entrance.info, error))?;
     Ok((connection, AbortOnDrop::new(tokio::spawn(driver))))
 }

@@ -1,34 +1,22 @@
 //! One shard: its keys, read, judged and invalidated as the tier does it.
 
-use std::time::Duration;
-
 use cache_core::Error;
-use cache_core::tier::{FunctionKey, Glob, RecordKey, Shard, Stamp, Target};
+use cache_core::tier::{FunctionKey, RecordKey, Shard, Stamp};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
 use super::key::{self, StoredKey};
 use super::lease::{self, Guard, LeaseOnKey};
-use crate::commands::invalidate::Invalidate;
 use crate::commands::read::{history_number, number, range, text_in};
-use crate::commands::{self, LONGEST_TEXT, read};
-use crate::config::Audit;
+use crate::commands::{LONGEST_TEXT, read};
 use crate::errors::{failed, is_of_another_type};
 use crate::keys::Keys;
-use crate::matching::{Sweep, escaped};
-use crate::number::fresh_number;
-use crate::server;
-
-/// The time limit of one step of a sweep.
-const STEP: Duration = Duration::from_secs(5);
-
-/// The least number of entries to which an audit entry of a tool trims the stream.
-const AUDIT: u32 = 10_000;
+use crate::matching::escaped;
 
 /// One shard of a namespace.
 #[derive(Debug)]
 pub struct InspectedShard {
-    shard: Shard,
+    pub(super) shard: Shard,
     pub(super) keys: Keys,
     node: usize,
     connection: MultiplexedConnection,
@@ -130,7 +118,18 @@ impl InspectedShard {
         self.keys.record(key)
     }
 
-    /// Returns a pattern of the server for all keys of the shard, for `SCAN`.
+    /// Returns the names of the keys that a record has, or may have: of the record, of the lease on
+    /// it, and of its write guards.
+    #[must_use]
+    pub fn names_of(&self, key: &RecordKey) -> [String; 3] {
+        [
+            self.keys.record(key),
+            self.keys.lease(key),
+            self.keys.guards(key),
+        ]
+    }
+
+    /// Returns a pattern of the server for all keys of the shard, for `SCAN` and for an ACL.
     #[must_use]
     pub fn pattern(&self) -> String {
         escaped(self.keys.prefix()) + "*"
@@ -246,69 +245,6 @@ impl InspectedShard {
             expires_ms: expires as u64,
         };
         Ok(found.into_iter().map(guard).collect())
-    }
-
-    /// Invalidates a key of this shard, a function, or everything, in one step, and announces it to
-    /// all instances. `who` is named in the audit.
-    ///
-    /// # Errors
-    /// The server does not answer, or refuses the command.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: it is unknown whether the invalidation was done.
-    pub async fn invalidate(&self, target: Target<'_>, who: &str) -> Result<(), Error> {
-        let mut connection = self.connection();
-        let heartbeat = self.keys.heartbeat();
-        // A server that instances cannot use is not written to either.
-        let greeting = server::greet(&mut connection, &heartbeat, self.shard.count()).await?;
-        let audit = self.audit(who).await;
-        let invalidate = Invalidate {
-            target,
-            fresh: fresh_number(),
-            identity: &greeting.identity,
-            audit: audit.as_ref(),
-        };
-        let sent = commands::send(&mut connection, &self.keys, invalidate).await;
-        sent.map_err(|error| failed("invalidate", error))
-    }
-
-    /// Deletes the records and leases of a function that match, has all instances forget what their
-    /// memory has of the function, and returns the number of records.
-    ///
-    /// # Errors
-    /// The server does not answer, or refuses a command.
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: some records may be deleted, and no instance notified.
-    pub async fn invalidate_matching(
-        &self,
-        function: &FunctionKey,
-        glob: &Glob,
-        who: &str,
-    ) -> Result<u64, Error> {
-        let mut connection = self.connection();
-        let heartbeat = self.keys.heartbeat();
-        server::greet(&mut connection, &heartbeat, self.shard.count()).await?;
-        let audit = self.audit(who).await;
-        let sweep = Sweep {
-            keys: &self.keys,
-            audit: audit.as_ref(),
-            step: STEP,
-        };
-        let swept = sweep.run(&mut connection, function, glob).await;
-        swept.map_err(|error| failed("invalidate the keys that match", error))
-    }
-
-    /// The entry of a tool is written also if no instance writes an audit, and never trims the
-    /// entries of instances.
-    async fn audit(&self, who: &str) -> Option<Audit> {
-        let mut length = redis::cmd("XLEN");
-        length.arg(self.keys.audit());
-        let length = length.query_async::<u32>(&mut self.connection()).await;
-        Some(Audit {
-            who: who.to_owned(),
-            most: AUDIT.max(length.ok()?.saturating_mul(2)),
-        })
     }
 
     /// A short text under a control key, empty if there is none.

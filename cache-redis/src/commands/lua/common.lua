@@ -54,8 +54,10 @@ local function publish(sequence, message)
     count = redis.call('INCR', sequence)
   end
   redis.call('PEXPIRE', sequence, LIFE)
-  redis.call('SPUBLISH', CHANNEL, string.format('%d:', count) .. message)
+  return redis.call('SPUBLISH', CHANNEL, string.format('%d:', count) .. message)
 end
 local function audit(stream, who, what, most)
-  if stream then redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', 'who', who, 'what', what) end
+  if not stream then return 1 end
+  local id = redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', 'who', who, 'what', what)
+  return (type(id) == 'table' and id.err) and 0 or 1
 end

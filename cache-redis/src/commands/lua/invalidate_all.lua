@@ -1,5 +1,4 @@
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'PX', LIFE)
-publish(KEYS[2], 'h:' .. ARGV[1])
-audit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
-return 1
+local listeners = publish(KEYS[2], 'h:' .. ARGV[1])
+return {listeners, audit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])}

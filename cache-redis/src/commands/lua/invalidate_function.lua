@@ -1,5 +1,4 @@
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', LIFE)
-publish(KEYS[2], 'e:' .. ARGV[2])
-audit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
-return 1
+local listeners = publish(KEYS[2], 'e:' .. ARGV[2])
+return {listeners, audit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])}

@@ -1,2 +1,1 @@
-audit(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
-return 1
+return audit(KEYS[1], ARGV[1], ARGV[2], ARGV[3])

@@ -1,0 +1,135 @@
+//! Results of an invalidation in the shards.
+
+use cache_core::Error;
+use cache_redis::inspect::{InspectedShard, Invalidated};
+use serde_json::{Value, json};
+
+use crate::failure::{self, Failure};
+
+/// Results of an invalidation in the shards.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    done: Vec<(u8, Invalidated)>,
+    failed: Vec<(u8, Error)>,
+}
+
+impl Outcome {
+    pub(super) fn add(&mut self, shard: &InspectedShard, result: Result<Invalidated, Error>) {
+        match result {
+            Ok(invalidated) => self.done.push((shard.index(), invalidated)),
+            Err(error) => self.failed.push((shard.index(), error)),
+        }
+    }
+
+    /// The number of deleted records; `None` if it was not counted.
+    fn deleted(&self) -> Option<u64> {
+        self.done
+            .iter()
+            .filter_map(|(_, done)| done.deleted)
+            .reduce(|one, other| one + other)
+    }
+
+    /// Instances subscribe to the channels of all shards. Those of one shard are counted.
+    fn listeners(&self) -> u64 {
+        self.done
+            .iter()
+            .map(|(_, done)| done.listeners)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The shards whose audit refused the entry.
+    fn unrecorded(&self) -> Vec<u8> {
+        let unrecorded = self.done.iter().filter(|(_, done)| !done.is_recorded);
+        unrecorded.map(|(shard, _)| *shard).collect()
+    }
+
+    /// Returns what was done, for people.
+    pub(super) fn text(&self, what: &str) -> String {
+        let mut text = format!("invalidated {what}");
+        if !self.failed.is_empty() {
+            text += &format!(", in {}", shards(self.done.iter().map(|(shard, _)| *shard)));
+        }
+        match self.deleted() {
+            Some(0) => text += ": no record had such a key",
+            Some(deleted) => text += &format!(": {deleted} records deleted"),
+            None => {}
+        }
+        if self.listeners() == 0 {
+            text += "; no instance listens";
+        }
+        text
+    }
+
+    pub(super) fn document(&self, what: &str) -> Value {
+        let failed = self.failed.iter();
+        let failed =
+            failed.map(|(shard, error)| (shard.to_string(), json!(failure::in_full(error))));
+        json!({
+            "invalidated": what,
+            "shards": self.done.iter().map(|(shard, _)| shard).collect::<Vec<_>>(),
+            "failed": failed.collect::<serde_json::Map<_, _>>(),
+            "deleted": self.deleted(),
+            "listeners": self.listeners(),
+            "not_in_audit": self.unrecorded(),
+        })
+    }
+
+    pub(super) fn is_done_somewhere(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Returns what the user should know of the audit.
+    pub(super) fn warning(&self) -> Option<(String, &'static str)> {
+        let unrecorded = self.unrecorded();
+        let text = || {
+            format!(
+                "the audit of {} refuses the entry",
+                shards(unrecorded.iter().copied())
+            )
+        };
+        (!unrecorded.is_empty()).then(|| (text(), "ACL SETUSER <user> +xadd"))
+    }
+
+    /// Returns the failure if some shard has failed. It names all of them, so that the shards that
+    /// are done do not pass for all.
+    pub(super) fn into_failure(self, what: &str) -> Option<Failure> {
+        let number = self.done.len() + self.failed.len();
+        if number == 1 {
+            return self
+                .failed
+                .into_iter()
+                .next()
+                .map(|(_, error)| error.into());
+        }
+        let mut reasons: Vec<(String, Vec<u8>)> = Vec::new();
+        for (shard, error) in &self.failed {
+            let reason = failure::in_full(error);
+            match reasons.iter_mut().find(|(other, _)| *other == reason) {
+                Some((_, of)) => of.push(*shard),
+                None => reasons.push((reason, vec![*shard])),
+            }
+        }
+        let reasons: Vec<String> = reasons
+            .into_iter()
+            .map(|(reason, of)| format!("{} ({reason})", shards(of.into_iter())))
+            .collect();
+        let exit_code = self
+            .failed
+            .into_iter()
+            .map(|(_, error)| Failure::from(error).exit_code);
+        let exit_code = exit_code.max()?;
+        let problem = format!("{what}: not invalidated in {}", reasons.join(", "));
+        Some(Failure::partial(exit_code, problem, "run it again"))
+    }
+}
+
+/// The names of some shards.
+fn shards(all: impl Iterator<Item = u8>) -> String {
+    let all: Vec<String> = all.map(|shard| shard.to_string()).collect();
+    match &all[..] {
+        [] => "no shard".to_owned(),
+        [one] => format!("shard {one}"),
+        all => format!("the shards {}", all.join(", ")),
+    }
+}
