@@ -48,14 +48,15 @@ async fn histories_of_different_numbers_of_shards_are_found() {
 async fn history_on_another_node_of_a_cluster_is_found() {
     let cluster = Cluster::start(3).await;
     let mut nodes_with_a_shard = 0;
-    for index in [1, 2, 3] {
+    let other = "6:server#4";
+    for (index, history) in [(0, HISTORY), (1, other), (2, other), (3, other)] {
         let name = format!("{{cache:{index}}}:#history");
         for node in cluster.nodes() {
-            let set = ["SET", &name, "6:server#4", "PX", "60000"];
+            let set = ["SET", &name, history, "PX", "60000"];
             nodes_with_a_shard += usize::from(ask::<()>(node.port(), &set).await.is_ok());
         }
     }
-    assert_eq!(nodes_with_a_shard, 3);
+    assert_eq!(nodes_with_a_shard, 4);
     let url = cluster.node(0).url();
     let report = Report::of(&url).await;
     let text = "of a layout of 4 shards";
