@@ -7,12 +7,12 @@
 //! invalidated ([`invalidate`]). The steps of a call are in [`load`](crate::load).
 
 mod binding;
-mod call_traces;
 mod channels;
 mod expire;
 mod invalidate;
 mod records;
 mod reports;
+mod stand_in;
 mod traced;
 mod validity;
 
@@ -23,6 +23,8 @@ use std::sync::{Arc, Weak};
 pub(crate) use self::binding::TierBinding;
 use self::channels::Channels;
 pub(crate) use self::records::{Expected, InvalidRecord, OpenedRecord, Records};
+use self::stand_in::StandIn;
+use crate::call_trace::UntilDropped;
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
@@ -93,8 +95,8 @@ pub(crate) struct CachedFunction {
     pub(crate) published: PublishedFunction,
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
-    /// For the stand-in of a function whose calls are traced, the function.
-    original: Option<Arc<Self>>,
+    /// Set for the stand-in of a function in a call that is traced.
+    stand_in: Option<Box<StandIn>>,
 }
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);
@@ -168,7 +170,7 @@ impl CachedFunction {
             #[cfg(feature = "inspect")]
             published,
             flaw: plan.problem,
-            original: None,
+            stand_in: None,
             key,
             name,
             declared_name: definition.name,
@@ -316,6 +318,14 @@ impl CachedFunction {
     pub(crate) fn report_missing_key(&self, error: &Error) {
         self.counters.key_errors.add_one();
         tracing::debug!(target: "multi_tier_cached::function", error = ?error, "a call has no key and is not cached");
+    }
+
+    /// Counts a call that runs its body because the Tokio runtime of the tiers has ended. Its trace
+    /// ends when the result is dropped.
+    #[cold]
+    pub(crate) fn report_no_runtime(&self) -> UntilDropped {
+        self.counters.uncached.no_runtime.add_one();
+        UntilDropped::uncached(|| self.name.clone())
     }
 
     /// Logs once that the function's errors cannot be shared, after a waiter had to run the body

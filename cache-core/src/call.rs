@@ -104,14 +104,14 @@ pub(crate) fn look_up<T: CachedResult>(
 #[cold]
 #[inline(never)]
 fn missed(function: &Arc<CachedFunction>, key: &KeyRef<'_>) -> BoundKey {
-    let function = function.original().unwrap_or(function);
+    let function = function.after_miss();
     BoundKey::new(Arc::clone(function), KeyRef::to_owned(*key))
 }
 
 #[cold]
 #[inline(never)]
 fn has_no_key(function: &Arc<CachedFunction>, error: &Error) -> BoundKey {
-    let function = function.original().unwrap_or(function);
+    let function = function.after_miss();
     function.report_missing_key(error);
     BoundKey {
         function: Arc::clone(function),
@@ -147,7 +147,7 @@ impl<T: CachedResult> Miss<T> {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
                 None => {
-                    function.counters.uncached.no_runtime.add_one();
+                    let _traced = function.report_no_runtime();
                     let mut scope = BodyScope::unkept();
                     let _entered = scope.enter();
                     return load();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::traced_call::{StepTimer, TracedCall, TracedCalls};
+pub(crate) use self::traced_call::{StepTimer, TracedCall, TracedCalls, UntilDropped};
 use crate::level::Level;
 
 /// The trace of one call of a cached function. `Display` writes it as lines.
@@ -24,7 +24,8 @@ pub struct CallTrace {
     /// make no key.
     #[serde(default)]
     pub key: Option<String>,
-    /// For a batch, the number of its keys that memory did not have, or of all if memory had all.
+    /// For a batch, the number of its keys that memory did not have, or of its ids if memory had all
+    /// of them.
     #[serde(default)]
     pub keys: Option<usize>,
     /// How the call was answered.
@@ -44,7 +45,8 @@ pub struct CallTrace {
     pub steps: Vec<CallStep>,
 }
 
-/// How a call was answered. A batch has the last of these that one of its keys has.
+/// How a call was answered. A batch has the last of these that one of the keys has which memory did
+/// not have; if memory had all, [`Hit`](Self::Hit) or [`Stale`](Self::Stale).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -112,8 +114,8 @@ pub enum StepKind {
     Operation {
         /// The level of the tier.
         tier: Level,
-        /// The operation: `read`, `lease`, `fill`, and for a change inside a call `invalidate`,
-        /// `expire` or `guard`.
+        /// The operation: `read`, `lease` or `fill`. In a function whose loads may outlive their
+        /// callers, also `invalidate`, `expire` or `guard`, if its body makes a change.
         operation: Cow<'static, str>,
     },
     /// The load of another call on this instance.

@@ -1,6 +1,8 @@
 //! `CacheRuntime::traced`: each call of a task has a trace that says what answered it and which
 //! steps it took, and the call itself is as without a trace.
 
+mod ends;
+
 use std::collections::HashMap;
 use std::future::pending;
 use std::time::Duration;

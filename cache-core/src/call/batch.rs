@@ -99,13 +99,17 @@ where
     let converter = Converter::<C> {
         spec: returned.spec(),
     };
-    let LookUps { function, results } = look_ups;
+    let LookUps {
+        function,
+        results,
+        began,
+    } = look_ups;
     let answered = match &function {
         Some(_) => answer(&converter, ids, &results, Vec::new()),
         None => Some(R::from_values(ids, std::iter::empty())),
     };
     if let (Some(function), Some(_)) = (&function, &answered) {
-        function.trace_batch_in_memory(ids.len());
+        function.trace_batch(ids.len(), results.outcome(), began);
     }
     BatchCall(match (answered, function) {
         (Some(result), _) => State::Answered(Some(result)),
@@ -148,6 +152,7 @@ where
     let LookUps {
         function,
         mut results,
+        began,
     } = look_ups;
     let Some(function) = function else {
         let result = <R as BatchOf<K>>::from_values(ids, std::iter::empty());
@@ -161,7 +166,7 @@ where
         revalidate::<O, R, C, B, F>(&function, converter, stale, most, make());
     }
     if let Some(result) = answer(&converter, ids, &results, Vec::new()) {
-        function.trace_batch_in_memory(ids.len());
+        function.trace_batch(ids.len(), results.outcome(), began);
         return BatchCall(State::Answered(Some(result)));
     }
     let missing = results.missing.iter();

@@ -115,8 +115,10 @@ fn answer<T: CachedResult>(
         Look::Stale { value, replaces } => {
             let result = T::Result::value((spec.value_type.give)(value)?);
             if let Some(revalidated) = replaces {
+                let function = function.original().unwrap_or(function);
+                let key = KeyRef::to_owned(*key);
                 let revalidation = Revalidation {
-                    place: missed(function, key),
+                    place: BoundKey::new(Arc::clone(function), key),
                     returned,
                     revalidated,
                 };
@@ -189,7 +191,7 @@ impl<T: CachedResult> TimedMiss<T> {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
                 None => {
-                    function.counters.uncached.no_runtime.add_one();
+                    let _traced = function.report_no_runtime();
                     let mut scope = BodyScope::unkept();
                     let _entered = scope.enter();
                     return load();

@@ -109,24 +109,35 @@ impl TracedCall {
 
     /// Notes how the call was answered.
     pub(crate) fn answered(&self, outcome: CallOutcome) {
-        self.lock().outcome = outcome;
+        self.note(|trace| {
+            trace.outcome = outcome;
+            if !outcome.is_of_cache() {
+                (trace.tier, trace.fresh_for) = (None, None);
+            }
+        });
     }
 
     /// Notes the tier that has answered the call, and how long its value is still fresh.
     pub(crate) fn found(&self, tier: Level, fresh_for: Option<Duration>) {
-        let mut trace = self.lock();
-        trace.tier = Some(tier);
-        trace.fresh_for = fresh_for;
+        self.note(|trace| (trace.tier, trace.fresh_for) = (Some(tier), fresh_for));
     }
 
-    /// Notes that the call ends now.
+    /// Notes that the call ends now. Its trace does not change any more.
     pub(crate) fn ended(&self) {
         self.took(self.since_began());
     }
 
-    /// Notes how long the call took.
+    /// Notes how long the call took. Its trace does not change any more.
     pub(crate) fn took(&self, took: Duration) {
-        self.lock().took = Some(took);
+        self.note(|trace| trace.took = Some(took));
+    }
+
+    /// Removes the trace of a call that was not answered after all, and that is the last of its
+    /// task.
+    pub(crate) fn retract(&self) {
+        let _ = CALLS.try_with(|calls| {
+            calls.lock().pop_if(|last| Arc::ptr_eq(&last.0, &self.0));
+        });
     }
 
     /// Polls a future as a part of the call, whose steps are noted.
@@ -139,14 +150,24 @@ impl TracedCall {
         CURRENT.sync_scope(self, f)
     }
 
-    /// Returns the place of the step. `None` if the trace is full.
+    /// Returns the place of the step. `None` if the trace is full, or the call has ended.
     fn add(&self, step: CallStep) -> Option<usize> {
-        let steps = &mut self.lock().steps;
-        if steps.len() == MOST_STEPS {
-            return None;
+        let mut at = None;
+        self.note(|trace| {
+            if trace.steps.len() < MOST_STEPS {
+                at = Some(trace.steps.len());
+                trace.steps.push(step);
+            }
+        });
+        at
+    }
+
+    /// Changes the trace, unless the call has ended: its load may continue in the background.
+    fn note(&self, change: impl FnOnce(&mut CallTrace)) {
+        let mut trace = self.lock();
+        if trace.took.is_none() {
+            change(&mut trace);
         }
-        steps.push(step);
-        Some(steps.len() - 1)
     }
 
     fn since_began(&self) -> Duration {
@@ -155,6 +176,33 @@ impl TracedCall {
 
     fn lock(&self) -> MutexGuard<'_, CallTrace> {
         self.0.trace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of a call without a load, if it is traced.
+#[derive(Debug)]
+pub(crate) struct UntilDropped(Option<TracedCall>);
+
+impl UntilDropped {
+    /// Begins the trace of a call that runs its body and keeps nothing, if calls are traced here.
+    /// It ends when this is dropped.
+    pub(crate) fn uncached(function: impl FnOnce() -> String) -> Self {
+        if !TracedCalls::are_on() {
+            return Self(None);
+        }
+        let call = TracedCalls::begin(&function(), || None, None);
+        if let Some(call) = &call {
+            call.answered(CallOutcome::Uncached);
+        }
+        Self(call)
+    }
+}
+
+impl Drop for UntilDropped {
+    fn drop(&mut self) {
+        if let Some(call) = &self.0 {
+            call.ended();
+        }
     }
 }
 
@@ -191,8 +239,10 @@ impl StepTimer {
             return;
         };
         let now = call.since_began();
-        let step = &mut call.lock().steps[at];
-        step.took = Some(now.saturating_sub(step.began));
-        step.outcome = outcome.map(Cow::Borrowed);
+        call.note(|trace| {
+            let step = &mut trace.steps[at];
+            step.took = Some(now.saturating_sub(step.began));
+            step.outcome = outcome.map(Cow::Borrowed);
+        });
     }
 }

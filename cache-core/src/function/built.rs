@@ -149,7 +149,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         S: ShareError<R::Error>,
     {
         let returned = ResultOf::new(self.spec(self.share));
-        let looked_up = look_up_timed(&self.slot.called(None), returned, Tuple(&arguments), true);
+        let looked_up = look_up_timed(&self.slot.for_call(None), returned, Tuple(&arguments), true);
         let loading = match looked_up.load_late(make) {
             LateCall::Answered(result) => return result,
             LateCall::Loading(loading) => loading,
@@ -276,7 +276,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         T: ShareError<R::Error>,
     {
         let returned = ResultOf::new(self.spec(share));
-        let called = self.slot.called(None);
+        let called = self.slot.for_call(None);
         let looked_up = look_up_timed(&called, returned, Tuple(&arguments), false);
         match looked_up {
             TimedLookup::Hit(result) | TimedLookup::Stale(result, _) => result,

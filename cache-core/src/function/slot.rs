@@ -74,19 +74,19 @@ impl FunctionSlot {
         }
     }
 
-    /// Returns the function for a call, which is traced if the calls of the task are.
+    /// Returns the function for a call, or its stand-in if the calls of the task are traced.
     #[inline]
-    pub(crate) fn called(&self, instance: Option<Instantiation>) -> Cow<'_, Arc<CachedFunction>> {
+    pub(crate) fn for_call(&self, instance: Option<Instantiation>) -> Cow<'_, Arc<CachedFunction>> {
         match self.installed_bound(instance) {
             Some(bound) => Cow::Borrowed(bound),
-            None => Cow::Owned(self.called_elsewhere(instance)),
+            None => Cow::Owned(self.for_call_elsewhere(instance)),
         }
     }
 
-    fn called_elsewhere(&self, instance: Option<Instantiation>) -> Arc<CachedFunction> {
+    fn for_call_elsewhere(&self, instance: Option<Instantiation>) -> Arc<CachedFunction> {
         let bound = self.bound_elsewhere(instance);
         match TracedCalls::are_on() {
-            true => bound.traced(),
+            true => bound.stand_in(),
             false => bound,
         }
     }

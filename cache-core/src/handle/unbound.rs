@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::cached_function::CachedFunction;
 use crate::call::{BoundKey, ResultSpec, drive, run_unkept};
+use crate::call_trace::{CallOutcome, UntilDropped};
+use crate::clock::Clock;
 use crate::codec::ErasedType;
 use crate::error::Error;
 use crate::explanation::Explanation;
@@ -107,19 +109,29 @@ impl UnboundKey {
         F: Future<Output = R>,
     {
         let Ok((function, key)) = self.bind() else {
-            return run_unkept(body()).await;
+            return self.run_without_key(body()).await;
         };
         let mode = if function.has_lower() {
             Mode::Strong
         } else {
             // Without a lower tier, memory is always current.
+            let began = Clock::System.fine();
             let held = function.fresh_hit(&key.as_ref());
             if let Some(value) = held.and_then(spec.value_type.give) {
+                let traced = function.trace_memory(&key.as_ref(), CallOutcome::Hit, None);
+                if let Some(call) = traced {
+                    call.took(Clock::System.fine().since(began));
+                }
                 return R::value(value);
             }
             Mode::JoinFresh
         };
         drive(BoundKey::new(function, key), mode, || *spec, body).await
+    }
+
+    async fn run_without_key<F: Future>(&self, body: F) -> F::Output {
+        let _traced = UntilDropped::uncached(|| self.origin.bind().name().to_owned());
+        run_unkept(body).await
     }
 
     pub(super) async fn refresh<R, V, F>(
@@ -136,7 +148,7 @@ impl UnboundKey {
             Ok((function, key)) => {
                 drive(BoundKey::new(function, key), Mode::Refresh, || *spec, body).await
             }
-            Err(_) => run_unkept(body()).await,
+            Err(_) => self.run_without_key(body()).await,
         }
     }
 }

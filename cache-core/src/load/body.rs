@@ -93,10 +93,13 @@ impl Load<'_> {
             body.end(end.result());
         }
         end.end(&mut self.body_span);
-        self.answered(match self.is_running() {
-            true => CallOutcome::Loaded,
-            false => CallOutcome::Uncached,
-        });
+        let answered = match end {
+            // The call is answered by a stale value or an error, or not at all; see `failure`.
+            BodyEnd::Panicked | BodyEnd::TimedOut => return,
+            _ if self.is_running() => CallOutcome::Loaded,
+            _ => CallOutcome::Uncached,
+        };
+        self.answered(answered);
     }
 
     /// Counts the body as ended, if it runs: it has returned a value, or the result that there is

@@ -62,6 +62,13 @@ impl Failure {
 }
 
 impl Load<'_> {
+    /// Records that the failure answers the call.
+    fn fails_by(&mut self, failure: &Failure) {
+        if failure.timeout.is_some() {
+            self.answered(CallOutcome::TimedOut);
+        }
+    }
+
     /// Ends the load of a body that failed. Returns the value that this caller gets instead, if
     /// there is one.
     pub(crate) fn fail(&mut self, failure: Failure) -> Option<Held> {
@@ -78,7 +85,10 @@ impl Load<'_> {
         let Some(mut running) = self.running.take() else {
             // The body ran beside another load, and nothing of it is kept.
             let stale = self.stale_instead(None, &key);
-            let stale = stale.filter(|_| failure.may_serve_stale)?;
+            let Some(stale) = stale.filter(|_| failure.may_serve_stale) else {
+                self.fails_by(&failure);
+                return None;
+            };
             self.answered(CallOutcome::Stale);
             function.report_stale_on_error();
             return Some(stale.value);
@@ -95,6 +105,7 @@ impl Load<'_> {
         {
             return self.answer_stale(running, stale);
         }
+        self.fails_by(&failure);
         let Running { mut visits, leader } = running;
         let decisions = self.decisions();
         let is_taggable = visits.add_tags(None, &decisions);

@@ -146,9 +146,12 @@ fn pass_on(trace: BatchSpan, results: &mut [FirstRead], late: Option<&LateItems>
     let mut begun = None;
     for result in results {
         match result {
-            FirstRead::Found(_) => trace.answered(CallOutcome::Hit),
+            FirstRead::Found(_) => trace.note(CallOutcome::Hit),
             FirstRead::Load(load) => begun = Some(load),
         }
+    }
+    if begun.is_none() {
+        trace.answered(CallOutcome::Hit);
     }
     match (late, begun) {
         (Some(late), _) => late.set_trace(trace),

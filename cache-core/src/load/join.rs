@@ -193,12 +193,12 @@ impl<'a> Load<'a> {
                 return Ok(self.complete_found(leader, &hit, start));
             }
             TierLookup::Stale(hit) => {
-                let counters = &function.lower[hit.at].counters;
+                let at = hit.at;
                 visits.count_miss(&hit);
                 let found = self.keep_stale(key, hit, &leader);
                 if self.may_revalidate(&found, key) {
-                    counters.stale_hits.add_one();
-                    self.answered(CallOutcome::Stale);
+                    function.lower[at].counters.stale_hits.add_one();
+                    self.answered_by_stale(at);
                     return Ok(self.answer_and_revalidate(key, leader, found));
                 }
             }

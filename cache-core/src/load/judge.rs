@@ -85,6 +85,17 @@ impl CachedFunction {
     /// Looks in memory on behalf of a call. `is_late_call` says that the call can begin a load that
     /// continues after it was answered.
     pub(crate) fn judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
+        self.judge_seen(key, is_late_call, |_| {})
+    }
+
+    /// Judges as [`judge`](Self::judge) does. `saw` is called with the entry.
+    #[inline]
+    pub(crate) fn judge_seen(
+        &self,
+        key: &KeyRef<'_>,
+        is_late_call: bool,
+        saw: impl FnOnce(&Entry),
+    ) -> Look {
         let Some((_, counters)) = &self.memory else {
             return self.traced_judge(key, is_late_call);
         };
@@ -92,6 +103,7 @@ impl CachedFunction {
             counters.misses.add_one();
             return Look::Miss;
         };
+        saw(&entry);
         let now = self.coherent_now(entry.stripe());
         match now {
             Some(now) if self.is_fresh_value(key, &entry, now) => {
@@ -131,8 +143,8 @@ impl CachedFunction {
         match look {
             Look::Miss => return counters.misses.add_one(),
             Look::Fresh(_) => {}
-            Look::Stale { replaces, .. } if is_due(replaces.as_ref()) => {}
-            Look::Stale { .. } => return counters.stale_hits.add_one(),
+            look if look.is_stale() => return counters.stale_hits.add_one(),
+            Look::Stale { .. } => {}
             Look::Absent => self.counters.absent_hits.add_one(),
             Look::Failed(_) => self.counters.error_hits.add_one(),
         }
@@ -396,11 +408,6 @@ impl CachedFunction {
     }
 }
 
-/// Returns `true` if a load in the background replaces a value that is still fresh.
-pub(super) fn is_due(replaces: Option<&Revalidated>) -> bool {
-    replaces.is_some_and(|revalidated| revalidated.stale.is_none())
-}
-
 /// Judgement of an entry by its fences and by `expires`.
 enum Fresh {
     /// The judgement is complete.
@@ -423,6 +430,15 @@ impl Standing {
 }
 
 impl Look {
+    /// Returns `true` for a value that is stale, and not for one that is due.
+    pub(crate) fn is_stale(&self) -> bool {
+        let Self::Stale { replaces, .. } = self else {
+            return false;
+        };
+        let replaces = replaces.as_ref();
+        !replaces.is_some_and(|revalidated| revalidated.stale.is_none())
+    }
+
     /// Returns a fresh result as the outcome of a load, if it fits the type of the values.
     fn fresh_outcome(self, value_type: &dyn ErasedType) -> Option<LoadOutcome> {
         match self {

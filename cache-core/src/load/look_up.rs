@@ -1,10 +1,7 @@
 //! Step 1: the look-up in memory.
 
 use super::Held;
-use super::judge::{Look, is_due};
 use crate::cached_function::CachedFunction;
-use crate::call_trace::CallOutcome;
-use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::key::KeyRef;
 
@@ -12,10 +9,16 @@ impl CachedFunction {
     /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after
     /// its load began, and this instance is coherent.
     pub(crate) fn hit(&self, key: &KeyRef<'_>) -> Option<Held> {
+        self.hit_seen(key, |_| {})
+    }
+
+    /// Returns and counts the value as [`hit`](Self::hit) does. `saw` is called with its entry.
+    #[inline]
+    pub(crate) fn hit_seen(&self, key: &KeyRef<'_>, saw: impl FnOnce(&Entry)) -> Option<Held> {
         let Some((_, counters)) = &self.memory else {
             return self.traced_hit(key);
         };
-        let held = self.get_valid(key);
+        let held = self.get_valid(key, saw);
         match held {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
@@ -23,37 +26,10 @@ impl CachedFunction {
         held
     }
 
-    /// Looks in memory on behalf of a call that is traced. Without a trace there is no memory.
-    #[cold]
-    fn traced_hit(&self, key: &KeyRef<'_>) -> Option<Held> {
-        let original = self.original()?;
-        let began = Clock::System.fine();
-        let held = original.hit(key)?;
-        original.trace_memory(key, CallOutcome::Hit, began);
-        Some(held)
-    }
-
-    /// Judges the entry of memory for a call that is traced. Without a trace there is no memory.
-    #[cold]
-    pub(super) fn traced_judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
-        let Some(original) = self.original() else {
-            return Look::Miss;
-        };
-        let began = Clock::System.fine();
-        let look = original.judge(key, is_late_call);
-        match &look {
-            Look::Miss => {}
-            Look::Stale { replaces, .. } if !is_due(replaces.as_ref()) => {
-                original.trace_memory(key, CallOutcome::Stale, began);
-            }
-            _ => original.trace_memory(key, CallOutcome::Hit, began),
-        }
-        look
-    }
-
     #[inline]
-    fn get_valid(&self, key: &KeyRef<'_>) -> Option<Held> {
+    fn get_valid(&self, key: &KeyRef<'_>, saw: impl FnOnce(&Entry)) -> Option<Held> {
         let entry = self.state.memory()?.get(key)?;
+        saw(&entry);
         let now = self.coherent_now(entry.stripe())?;
         if self.is_valid_entry(key, &entry, now) {
             entry.into_value(false)

@@ -1,5 +1,7 @@
 //! The span of a call that loads, and how the call was answered.
 
+use std::time::Duration;
+
 use super::Load;
 use super::read::TierHit;
 use super::wait::RemoteWait;
@@ -36,11 +38,9 @@ impl Load<'_> {
             return;
         }
         let function = self.function;
-        let key = || {
-            let arguments = function.record_key(self.key.as_ref()?).arguments;
-            Some((arguments, function.state.defaults.keys_in_traces))
-        };
-        self.trace = Some(CallSpan::begin(function.name(), key));
+        let key = || Some(function.record_key(self.key.as_ref()?).arguments);
+        let shows_key = function.state.defaults.keys_in_traces;
+        self.trace = Some(CallSpan::begin(function.name(), key, shows_key));
     }
 
     /// Returns the scope in which the steps of this load are polled.
@@ -64,18 +64,28 @@ impl Load<'_> {
     /// Records that memory had a value after all, because another load has completed.
     pub(super) fn answered_by_memory(&mut self) {
         self.answered(CallOutcome::Hit);
-        if let Some(call) = &self.trace {
-            call.found(Level::L1, None, None);
-        }
+        self.found(Level::L1, None, None);
     }
 
     /// Records the tier that has answered the call.
     pub(super) fn answered_by(&mut self, hit: &TierHit) {
         self.answered(CallOutcome::Hit);
-        if let Some(call) = &self.trace
-            && let Some(tier) = self.function.lower.get(hit.at)
-        {
-            call.found(tier.level, Some(hit.left), Some(hit.size));
+        if let Some(tier) = self.function.lower.get(hit.at) {
+            self.found(tier.level, Some(hit.left), Some(hit.size));
+        }
+    }
+
+    /// Records that a stale value of a lower tier has answered the call.
+    pub(super) fn answered_by_stale(&mut self, at: usize) {
+        self.answered(CallOutcome::Stale);
+        if let Some(tier) = self.function.lower.get(at) {
+            self.found(tier.level, None, None);
+        }
+    }
+
+    fn found(&self, tier: Level, left: Option<Duration>, size: Option<usize>) {
+        if let Some(call) = self.trace.as_ref().filter(|_| !self.is_detached()) {
+            call.found(tier, left, size);
         }
     }
 }

@@ -85,18 +85,6 @@ impl RemoteWait {
         at: usize,
         flight: Option<FlightId>,
     ) {
-        // It is timed as one step, whichever way it ends.
-        let mut step = StepTimer::begin(|| StepKind::Lease);
-        self.wait_until_woken(visits, (wakeup, at), flight).await;
-        step.end(None);
-    }
-
-    async fn wait_until_woken(
-        &mut self,
-        visits: TierVisits<'_>,
-        (wakeup, at): (Wakeup, usize),
-        flight: Option<FlightId>,
-    ) {
         let function = visits.function;
         let question = DeadlockQuestion {
             function,
@@ -119,6 +107,7 @@ impl RemoteWait {
         // The holder may itself be waiting for a lease that this call took in a tier above.
         let held_above = visits.holds_a_lease();
         drop(visits);
+        let mut step = StepTimer::begin(|| StepKind::Lease);
         let woken = self.woken(wakeup, deadlock, held_above, question);
         let woken = match function.tokio_context() {
             Some(context) if !context.is_here() => {
@@ -127,6 +116,7 @@ impl RemoteWait {
             }
             _ => woken.await,
         };
+        step.end(None);
         if woken == Woken::LoadFailed {
             self.load_failed();
         }

@@ -80,7 +80,7 @@ impl<T: CachedResult> CallMode<T> for CallNow {
 
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> MemoryLookup<T> {
-        look_up(&at.slot.called(at.instance), returned, arguments)
+        look_up(&at.slot.for_call(at.instance), returned, arguments)
     }
 }
 
@@ -94,7 +94,7 @@ impl<T: CachedResult> CallMode<T> for CallTimed {
 
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> TimedLookup<T> {
-        look_up_timed(&at.slot.called(at.instance), returned, arguments, true)
+        look_up_timed(&at.slot.for_call(at.instance), returned, arguments, true)
     }
 }
 

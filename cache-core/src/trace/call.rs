@@ -25,13 +25,14 @@ pub(crate) struct CallSpan {
 }
 
 impl CallSpan {
-    /// Begins the span of a call. `key` returns the arguments of the call, and whether spans may
-    /// show them.
-    pub(crate) fn begin(function: &str, key: impl Fn() -> Option<(String, bool)>) -> Self {
-        let traced = TracedCalls::begin(function, || Some(key()?.0), None);
+    /// Begins the span of a call. `key` returns the arguments of the call, which the span has if
+    /// `shows_key` is set.
+    pub(crate) fn begin(function: &str, key: impl Fn() -> Option<String>, shows_key: bool) -> Self {
+        let traced = TracedCalls::begin(function, &key, None);
         let this = Self::new(get(function), traced);
-        if !this.span.is_disabled()
-            && let Some((key, true)) = key()
+        if shows_key
+            && !this.span.is_disabled()
+            && let Some(key) = key()
         {
             this.span.record("cache.key", key);
         }
@@ -198,13 +199,21 @@ struct BatchCall {
     call: CallSpan,
     /// The outcome of all keys so far. The lock is not held while the span is recorded, which runs
     /// the code of the program's subscriber.
-    outcome: Mutex<Option<CallOutcome>>,
+    outcome: Mutex<BatchOutcome>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct BatchOutcome {
+    most: Option<CallOutcome>,
+    /// Set once the span has it.
+    is_recorded: bool,
 }
 
 impl Drop for BatchCall {
     fn drop(&mut self) {
         let outcome = self.outcome.get_mut();
-        self.call.outcome = *outcome.unwrap_or_else(PoisonError::into_inner);
+        let outcome = outcome.unwrap_or_else(PoisonError::into_inner);
+        self.call.outcome = outcome.most.filter(|_| outcome.is_recorded);
     }
 }
 
@@ -218,7 +227,7 @@ impl BatchSpan {
             return None;
         }
         call.span.record("cache.keys", keys);
-        let outcome = Mutex::new(None);
+        let outcome = Mutex::default();
         Some(Self(Arc::new(BatchCall { call, outcome })))
     }
 
@@ -232,16 +241,34 @@ impl BatchSpan {
         self.0.call.scope()
     }
 
+    /// Notes how one of the keys was answered, while others are to be loaded. The span has it once
+    /// one of these is answered.
+    pub(crate) fn note(&self, outcome: CallOutcome) {
+        self.add(outcome, false);
+    }
+
     /// Records how one of the keys was answered.
     pub(crate) fn answered(&self, outcome: CallOutcome) {
-        let most = {
-            let known = self.0.outcome.lock();
-            let mut known = known.unwrap_or_else(PoisonError::into_inner);
-            let most = known.map_or(outcome, |before| before.max(outcome));
-            *known = Some(most);
-            most
-        };
+        let most = self.add(outcome, true);
         self.0.call.record(most);
+    }
+
+    fn add(&self, outcome: CallOutcome, is_recorded: bool) -> CallOutcome {
+        let known = self.0.outcome.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let most = known.most.map_or(outcome, |before| before.max(outcome));
+        *known = BatchOutcome {
+            most: Some(most),
+            is_recorded: known.is_recorded || is_recorded,
+        };
+        most
+    }
+
+    /// Notes that the call of the batch ends now. Its load may continue in the background.
+    pub(crate) fn call_ended(&self) {
+        if let Some(traced) = &self.0.call.traced {
+            traced.ended();
+        }
     }
 }
 

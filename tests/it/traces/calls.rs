@@ -266,7 +266,7 @@ async fn failures_are_recorded_by_their_kind_and_not_by_their_text() {
     );
     assert_eq!(
         spans.named("cache.get").pop().unwrap().field("outcome"),
-        "loaded"
+        "timed_out"
     );
     let plain = builder("traces::panics").build().unwrap();
     for is_limited in [false, true] {

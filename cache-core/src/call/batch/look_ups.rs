@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::cached_function::CachedFunction;
+use crate::call_trace::{CallOutcome, TracedCalls};
+use crate::clock::{Clock, Moment};
 use crate::codec::ErasedType;
 use crate::error::Error;
 use crate::key::{ArgumentList, Arguments, CarriedHash, Key, KeyRef};
@@ -18,6 +20,8 @@ pub(crate) struct LookUps {
     /// The function in the runtime that the first look-up found. `None` before it.
     pub(super) function: Option<Arc<CachedFunction>>,
     pub(super) results: Results,
+    /// When the look-ups began, if calls are traced.
+    pub(super) began: Option<Moment>,
 }
 
 /// The results of the look-ups.
@@ -25,6 +29,8 @@ pub(crate) struct LookUps {
 pub(super) struct Results {
     /// Set if the call can begin a load that outlives it.
     is_late: bool,
+    /// Set if a value in memory is stale.
+    has_stale: bool,
     /// The result of each id, in order.
     pub(super) found: Vec<Found>,
     /// The distinct keys that memory does not have, each with the place of its first id.
@@ -59,6 +65,7 @@ impl LookUps {
     /// outlives it.
     pub(crate) fn new(ids: usize, is_late: bool) -> Self {
         let mut look_ups = Self::default();
+        look_ups.began = TracedCalls::are_on().then(|| Clock::System.fine());
         look_ups.results.is_late = is_late;
         look_ups.results.found.reserve(ids);
         look_ups
@@ -72,7 +79,9 @@ impl LookUps {
         arguments: impl ArgumentList,
         value_type: &dyn ErasedType,
     ) {
-        let Self { function, results } = self;
+        let Self {
+            function, results, ..
+        } = self;
         let function = function.get_or_insert_with(bind);
         let mut encoded = Arguments::empty(function.seed);
         match encoded.write(arguments) {
@@ -89,7 +98,9 @@ impl Results {
         key: &KeyRef<'_>,
         value_type: &dyn ErasedType,
     ) {
-        let found = match function.judge(key, self.is_late) {
+        let look = function.judge(key, self.is_late);
+        self.has_stale |= look.is_stale();
+        let found = match look {
             Look::Fresh(held) if value_type.is_of(&held) => Found::Value(held),
             Look::Stale { value, replaces } if value_type.is_of(&value) => {
                 if let Some(revalidated) = replaces {
@@ -134,6 +145,14 @@ impl Results {
             self.missing.push((Some(owned), self.found.len()));
         }
         Found::Missing(known)
+    }
+
+    /// Returns the outcome of a call whose values memory has all.
+    pub(super) fn outcome(&self) -> CallOutcome {
+        match self.has_stale {
+            true => CallOutcome::Stale,
+            false => CallOutcome::Hit,
+        }
     }
 
     /// Returns `true` if each of the missing keys belongs to one id.

@@ -46,10 +46,22 @@ impl Awaited for LateItems {
     }
 }
 
+/// Ends the trace of the call of a batch when the call ends, whichever way.
+struct UntilCallEnds<'a>(&'a LateItems);
+
+impl Drop for UntilCallEnds<'_> {
+    fn drop(&mut self) {
+        if let Some(trace) = self.0.trace() {
+            trace.call_ended();
+        }
+    }
+}
+
 impl LateBatch<'_> {
     /// Waits for the load that this call leads, and hands the load over to the background if it
     /// takes too long.
     pub(crate) async fn wait(&self, items: &LateItems, mut late: LateLoad) -> WaitedBatch {
+        let _call = UntilCallEnds(items);
         let mut deadlines = Deadlines::new(self.deadline);
         let ended = poll_fn(|cx| {
             if Pin::new(&mut late).poll(cx).is_ready() {
