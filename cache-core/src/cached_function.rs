@@ -18,13 +18,12 @@ mod validity;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 pub(crate) use self::binding::TierBinding;
 use self::channels::Channels;
 pub(crate) use self::records::{Expected, InvalidRecord, OpenedRecord, Records};
-use self::stand_in::StandIn;
-use crate::call_trace::UntilDropped;
+use crate::call_trace::{TracedCall, UntilDropped};
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
@@ -96,7 +95,15 @@ pub(crate) struct CachedFunction {
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
     /// Set for the stand-in of a function in a call that is traced.
-    stand_in: Option<Box<StandIn>>,
+    pub(crate) stand_in: Option<Box<StandIn>>,
+}
+
+/// The function that a stand-in is for, in one call that is traced.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    pub(crate) original: Arc<CachedFunction>,
+    /// The trace of the look-up, if it has found something. The lock is never held across an await.
+    pub(crate) noted: Mutex<Option<TracedCall>>,
 }
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);

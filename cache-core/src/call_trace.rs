@@ -24,8 +24,8 @@ pub struct CallTrace {
     /// make no key.
     #[serde(default)]
     pub key: Option<String>,
-    /// For a batch, the number of its keys that memory did not have, or of its ids if memory had all
-    /// of them.
+    /// For a batch, the number of its keys that memory did not have, or that of its ids if memory
+    /// had all of them.
     #[serde(default)]
     pub keys: Option<usize>,
     /// How the call was answered.

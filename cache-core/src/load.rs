@@ -35,6 +35,7 @@ mod join;
 mod judge;
 mod keep;
 mod lease;
+mod look;
 mod look_up;
 mod marks;
 mod negative;
@@ -43,6 +44,7 @@ mod put;
 mod read;
 mod retry;
 mod revalidate;
+mod stand_in;
 mod store;
 mod traced;
 mod visit;
@@ -65,7 +67,7 @@ use self::first_read::Begun;
 pub(crate) use self::first_read::{FirstRead, read_first};
 pub(crate) use self::gather::Gather;
 use self::gather::Place;
-pub(crate) use self::judge::{Look, Revalidated};
+pub(crate) use self::look::{Look, Revalidated};
 pub(crate) use self::put::{Put, peek, put};
 use self::store::Kept;
 pub(crate) use self::traced::Continued;
@@ -438,11 +440,6 @@ impl<'a> Load<'a> {
         }
         held
     }
-}
-
-fn complete(leader: Leader, outcome: LoadOutcome) -> Step {
-    leader.complete(outcome.clone());
-    Step::Completed(outcome)
 }
 
 #[cfg(test)]

@@ -10,13 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::channels::Channels;
-use super::{CachedFunction, FunctionCounters, FunctionFence};
+use super::{CachedFunction, FunctionCounters, FunctionFence, StandIn};
 use crate::call_trace::{CallOutcome, TracedCall, TracedCalls};
 use crate::clock::{Clock, Moment};
-use crate::entry::{Entry, Held};
 use crate::key::KeyRef;
 use crate::level::Level;
-use crate::load::Look;
 use crate::log_limit::LoadLogLimits;
 use crate::tier::shard::ShardCount;
 
@@ -79,36 +77,6 @@ impl CachedFunction {
         &this.original
     }
 
-    /// Looks in memory on behalf of a call that is traced. `None` without a trace: there is no
-    /// memory.
-    #[cold]
-    pub(crate) fn traced_hit(&self, key: &KeyRef<'_>) -> Option<Held> {
-        let this = self.stand_in.as_deref()?;
-        let mut look = this.begin();
-        let held = this.original.hit_seen(key, |entry| look.saw(entry))?;
-        this.note(key, CallOutcome::Hit, &look);
-        Some(held)
-    }
-
-    /// Judges the entry of memory for a call that is traced. A miss without a trace: there is no
-    /// memory.
-    #[cold]
-    pub(crate) fn traced_judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
-        let Some(this) = self.stand_in.as_deref() else {
-            return Look::Miss;
-        };
-        let mut look = this.begin();
-        let judged = this
-            .original
-            .judge_seen(key, is_late_call, |entry| look.saw(entry));
-        match &judged {
-            Look::Miss => {}
-            judged if judged.is_stale() => this.note(key, CallOutcome::Stale, &look),
-            _ => this.note(key, CallOutcome::Hit, &look),
-        }
-        judged
-    }
-
     /// Notes a batch whose values memory has all, if calls are traced here. `began` is when its
     /// look-ups began.
     pub(crate) fn trace_batch(&self, keys: usize, outcome: CallOutcome, began: Option<Moment>) {
@@ -117,49 +85,6 @@ impl CachedFunction {
             call.answered(outcome);
             call.took(Clock::System.fine().since(began));
         }
-    }
-}
-
-/// The function that this is the stand-in for.
-#[derive(Debug)]
-pub(super) struct StandIn {
-    original: Arc<CachedFunction>,
-    /// The trace of the look-up, if it has found something.
-    noted: Mutex<Option<TracedCall>>,
-}
-
-/// A look-up in memory.
-struct TracedLook {
-    began: Moment,
-    /// The time until the entry that was found is not fresh any more.
-    left: Option<Duration>,
-    now: Moment,
-}
-
-impl TracedLook {
-    fn saw(&mut self, entry: &Entry) {
-        let left = entry.fresh_until().since(self.now);
-        self.left = (!left.is_zero()).then_some(left);
-    }
-}
-
-impl StandIn {
-    fn begin(&self) -> TracedLook {
-        TracedLook {
-            began: Clock::System.fine(),
-            left: None,
-            now: self.original.state.clock.now(),
-        }
-    }
-
-    /// Notes a call that memory has answered.
-    fn note(&self, key: &KeyRef<'_>, outcome: CallOutcome, look: &TracedLook) {
-        let took = Clock::System.fine().since(look.began);
-        let call = self.original.trace_memory(key, outcome, look.left);
-        if let Some(call) = &call {
-            call.took(took);
-        }
-        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = call;
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::lease::LeaseTurn;
 use super::read::{StaleHit, TierHit, TierLookup};
 use super::visit::TierVisits;
-use super::{Load, Mode, Revalidated, Step, complete};
+use super::{Load, Mode, Revalidated, Step};
 use crate::cached_function::CachedFunction;
 use crate::call_trace::{CallOutcome, StepKind, StepTimer};
 use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome, Waiter};
@@ -420,4 +420,10 @@ impl<'a> Load<'a> {
         let _ = visits.lease(LeaseMode::Preempt, self.value_type).await;
         self.run(visits, leader)
     }
+}
+
+/// Answers all callers of a flight.
+pub(super) fn complete(leader: Leader, outcome: LoadOutcome) -> Step {
+    leader.complete(outcome.clone());
+    Step::Completed(outcome)
 }

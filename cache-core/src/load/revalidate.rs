@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::join::complete;
 use super::lease::LeaseTurn;
 use super::read::TierLookup;
-use super::{Boxed, Load, Revalidated, Step, complete};
+use super::{Boxed, Load, Revalidated, Step};
 use crate::cached_function::CachedFunction;
 use crate::flight::{FlightView, Join, Leader};
 use crate::key::Key;

@@ -64,8 +64,10 @@ impl LookUps {
     /// Makes the look-ups of this many ids. `is_late` says that the call can begin a load that
     /// outlives it.
     pub(crate) fn new(ids: usize, is_late: bool) -> Self {
-        let mut look_ups = Self::default();
-        look_ups.began = TracedCalls::are_on().then(|| Clock::System.fine());
+        let mut look_ups = Self {
+            began: TracedCalls::are_on().then(|| Clock::System.fine()),
+            ..Self::default()
+        };
         look_ups.results.is_late = is_late;
         look_ups.results.found.reserve(ids);
         look_ups
