@@ -71,6 +71,26 @@ async fn histories_of_several_layouts_or_unreadable_ones_stop_an_invalidation() 
         run.errors.contains("8 shards, and shard 9 one of 16"),
         "{run:?}"
     );
+    // Of the first shard too, and in a place that its layout does not have.
+    for (shard, text, problem) in [
+        (
+            0,
+            "5:run-replication",
+            "shard 0 has a history of 1 shards, and shard 1 one of 8",
+        ),
+        (0, "5:run-replication#8", "8 shards, and shard 9 one of 16"),
+        (
+            9,
+            "5:run-replication#8",
+            "shard 9 has a history of 8 shards",
+        ),
+    ] {
+        let _: () = server.command(&["SET", &history(shard), text]);
+        let run = invalidate(&server, &["--all"]).await;
+        assert_eq!(run.code, Some(1), "{run:?}");
+        assert!(run.errors.contains(problem), "{run:?}");
+        assert_eq!(server.command::<String>(&["GET", &history(shard)]), text);
+    }
     let url = url_of_part(&server, &["+@all", "-getrange", "~*", "&*"]);
     let run = program::run(&["invalidate", "--all", "--yes", "--redis", &url]).await;
     assert_eq!(run.code, Some(1), "{run:?}");
