@@ -88,14 +88,13 @@ async fn plan<'a>(inspection: &'a Inspection, arguments: &Invalidate) -> Result<
         let function = target::existing_function(inspection, name).await?;
         return Ok(Plan::Matching(function, Glob::new(pattern)?));
     }
-    let is_key = arguments.key.is_some() || name.starts_with('{');
-    if !is_key {
-        let function = target::existing_function(inspection, name).await?;
-        return Ok(Plan::Function(function));
-    }
-    if !name.starts_with('{') {
+    let is_full_key = arguments.key.is_none() && name.starts_with('{');
+    if !is_full_key {
         // A key of an unknown function would be reported as invalidated.
-        target::existing_function(inspection, name).await?;
+        let function = target::existing_function(inspection, name).await?;
+        if arguments.key.is_none() {
+            return Ok(Plan::Function(function));
+        }
     }
     let target = args::Target {
         function: name.clone(),
@@ -109,6 +108,9 @@ async fn plan<'a>(inspection: &'a Inspection, arguments: &Invalidate) -> Result<
             let digest = record.short_digest();
             let key = RecordKey::new(key.function, key.arguments, digest);
             return Ok(Plan::Key(shard, key));
+        }
+        if is_full_key && stored.record.is_none() {
+            target::existing_function(inspection, &key.function.versioned()).await?;
         }
     }
     let glob = search::exactly(&key.arguments)?;
