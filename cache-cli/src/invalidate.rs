@@ -70,7 +70,7 @@ pub(crate) async fn run(
         false => Ok(()),
     };
     if let Some((warning, help)) = outcome.warning() {
-        output.note(&warning, Some(help));
+        output.note(&warning, help);
     }
     // Also if the output could not be written.
     if let Some(failure) = outcome.into_failure(&what) {

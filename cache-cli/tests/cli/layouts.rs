@@ -3,6 +3,7 @@
 use serde_json::json;
 use testbed::server::Server;
 
+use crate::data::Shop;
 use crate::program::{self, Run};
 
 const SHARDS: u8 = 8;
@@ -140,7 +141,18 @@ async fn audit_has_an_entry_or_a_note_says_that_it_has_none() {
     let run = program::run(&["invalidate", "--all", "--yes", "--redis", &url]).await;
     assert_eq!((run.code, audit()), (Some(0), 1), "{run:?}");
     assert!(
-        run.errors.contains("refuses the entry; help: ACL"),
+        run.errors.contains("refuses the entry: NOPERM; help: ACL"),
         "{run:?}"
     );
+}
+
+#[tokio::test]
+async fn entry_of_the_audit_that_a_full_server_refuses_is_no_missing_permission() {
+    let shop = Shop::with_users(&[42]).await;
+    let _: () = shop.server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let matching = ["invalidate", "--yes", "cli::user", "--matching", "*"];
+    let run = shop.run(&matching).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.errors.contains("refuses the entry: OOM"), "{run:?}");
+    assert!(!run.errors.contains("ACL"), "{run:?}");
 }

@@ -48,13 +48,17 @@ pub(super) async fn read(node: &Node, namespace: &str) -> Layout {
         };
         match found {
             _ if index >= shards => {
-                conflict.get_or_insert(format!("shard {index} has a history of {shards} shards"));
+                conflict.get_or_insert_with(|| {
+                    format!("shard {index} has a history of {shards} shards")
+                });
             }
             Some((other, before)) if before != shards => {
-                conflict.get_or_insert(format!(
-                    "shard {other} has a history of {before} shards, and shard {index} one of \
+                conflict.get_or_insert_with(|| {
+                    format!(
+                        "shard {other} has a history of {before} shards, and shard {index} one of \
                      {shards}"
-                ));
+                    )
+                });
             }
             Some(_) => {}
             None => found = Some((index, shards)),
