@@ -30,22 +30,27 @@ pub(crate) async fn run(
     let (mut signals, stop) = (Signals::new()?, Stop::default());
     if io::stderr().is_terminal() {
         let (seconds, namespace) = (arguments.seconds, scratch.namespace());
-        eprintln!("measuring for {seconds} s in the namespace `{namespace}`");
+        let text = format!("measuring for {seconds} s in the namespace `{namespace}`");
+        output.note(&text, None);
     }
     let report = signals
-        .run(&stop, measure(&scratch, arguments, &stop))
+        .run(&stop, measure(&scratch, (arguments, output), &stop))
         .await?;
     report.print(output)
 }
 
 /// Measures, and removes everything that it stored.
-async fn measure(scratch: &Scratch, arguments: &Bench, stop: &Stop) -> Result<Report, Failure> {
+async fn measure(
+    scratch: &Scratch,
+    (arguments, output): (&Bench, &Output),
+    stop: &Stop,
+) -> Result<Report, Failure> {
     let lasts = Duration::from_secs(arguments.seconds.into());
     let setup = Setup::open(scratch, arguments.value_bytes, lasts).await;
     let setup = match setup {
         Ok(setup) => Arc::new(setup),
         Err(failure) => {
-            report_left(scratch.remove(|_| Vec::new()).await);
+            report_left(scratch.remove(|_| Vec::new()).await, output);
             return Err(failure);
         }
     };
@@ -55,7 +60,7 @@ async fn measure(scratch: &Scratch, arguments: &Bench, stop: &Stop) -> Result<Re
     let operations = match measured {
         Ok(operations) => operations,
         Err(failure) => {
-            report_left(removed);
+            report_left(removed, output);
             return Err(failure);
         }
     };
@@ -74,8 +79,8 @@ async fn measure(scratch: &Scratch, arguments: &Bench, stop: &Stop) -> Result<Re
 }
 
 /// Reports that keys are left, beside the failure that ends the program.
-fn report_left(removed: Result<(), Failure>) {
+fn report_left(removed: Result<(), Failure>, output: &Output) {
     if let Err(failure) = removed {
-        eprintln!("{failure}");
+        failure.print(output.is_json);
     }
 }

@@ -5,6 +5,8 @@ use std::{fmt, io};
 use cache_core::{Error, ErrorKind};
 use serde_json::{Value, json};
 
+use crate::output;
+
 /// The exit code of a program that has found something wrong.
 pub(crate) const FOUND_WRONG: u8 = 1;
 
@@ -65,8 +67,16 @@ impl Failure {
     }
 
     /// The failure as JSON.
-    pub(crate) fn document(&self) -> Value {
+    fn document(&self) -> Value {
         json!({"error": self.problem, "help": self.help, "exit_code": self.exit_code})
+    }
+
+    /// Prints it to the standard error, in the form of the output.
+    pub(crate) fn print(&self, is_json: bool) {
+        match is_json {
+            true => output::complain(&self.document().to_string()),
+            false => output::complain(&format!("error: {self}")),
+        }
     }
 
     fn new(exit_code: u8, problem: impl Into<String>, help: Option<String>) -> Self {

@@ -58,7 +58,7 @@ pub(crate) async fn run(
             "use `--yes`",
         )
     };
-    if !arguments.yes && !is_confirmed(&what).map_err(asked)? {
+    if !arguments.yes && !is_confirmed(output, &what).map_err(asked)? {
         return Err(Failure::not_found(
             "not confirmed; nothing was invalidated",
             "answer `yes`, or use `--yes`",
@@ -166,9 +166,16 @@ fn who() -> String {
     }
 }
 
-fn is_confirmed(what: &str) -> io::Result<bool> {
+fn is_confirmed(output: &Output, what: &str) -> io::Result<bool> {
     let mut error = io::stderr().lock();
-    write!(error, "invalidate {}? (yes/no) ", printable(what))?;
+    let question = format!("invalidate {what}? (yes/no)");
+    match output.is_json {
+        true => {
+            let document = json!({"note": question, "help": null}).to_string();
+            writeln!(error, "{}", printable(&document))?;
+        }
+        false => write!(error, "{} ", printable(&question))?,
+    }
     error.flush()?;
     // Not `read_line`, for which other bytes than UTF-8 are an error.
     let mut answer = Vec::new();

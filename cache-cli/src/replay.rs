@@ -55,7 +55,7 @@ pub(crate) async fn run(
         Ok(replayed) => replayed,
         Err(failure) => {
             if let Err(left) = removed {
-                eprintln!("{left}");
+                left.print(output.is_json);
             }
             return Err(failure);
         }
