@@ -1,6 +1,6 @@
 //! Results of an invalidation in the shards.
 
-use cache_core::Error;
+use cache_core::{Error, ErrorKind};
 use cache_redis::inspect::{InspectedShard, Invalidated};
 use serde_json::{Value, json};
 
@@ -117,13 +117,20 @@ impl Outcome {
             .into_iter()
             .map(|(reason, of)| format!("{} ({reason})", shards(of.into_iter())))
             .collect();
+        let mut kinds = self.failed.iter().map(|(_, error)| error.kind());
+        let is_transient =
+            kinds.all(|kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::TimedOut));
         let exit_code = self
             .failed
             .into_iter()
             .map(|(_, error)| Failure::from(error).exit_code);
         let exit_code = exit_code.max()?;
         let problem = format!("{what}: not invalidated in {}", reasons.join(", "));
-        Some(Failure::partial(exit_code, problem, "run it again"))
+        let help = match is_transient {
+            true => "run it again",
+            false => "correct what the errors name, then run it again",
+        };
+        Some(Failure::partial(exit_code, problem, help))
     }
 }
 

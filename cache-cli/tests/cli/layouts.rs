@@ -111,7 +111,7 @@ async fn shards_that_fail_are_named_beside_those_that_are_done() {
     for part in [
         "not invalidated in the shards 1, 2, 3, 4, 5, 6, 7 (",
         "NoPerm",
-        "run it again",
+        "correct what the errors name, then run it again",
     ] {
         assert!(run.errors.contains(part), "{part} is not in {run:?}");
     }
