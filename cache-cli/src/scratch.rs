@@ -73,9 +73,13 @@ impl Scratch {
             Err(_) => format!("the server has more keys than it lists within {LONGEST:?}"),
         };
         let pattern = self.pattern();
+        // Without `-0`, xargs would remove quotes that are a part of a name.
         Err(Failure::not_found(
             format!("some keys `{pattern}` may be left: {problem}"),
-            format!("redis-cli --scan --pattern '{pattern}' | xargs -r -n 1 redis-cli unlink"),
+            format!(
+                "redis-cli --scan --pattern '{pattern}' | tr '\\n' '\\0' | xargs -0 -r -n 1 \
+                 redis-cli unlink"
+            ),
         ))
     }
 
