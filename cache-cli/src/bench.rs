@@ -50,7 +50,7 @@ async fn measure(
     let setup = match setup {
         Ok(setup) => Arc::new(setup),
         Err(failure) => {
-            report_left(scratch.remove(|_| Vec::new()).await, output);
+            report_left(scratch.remove_controls().await, output);
             return Err(failure);
         }
     };

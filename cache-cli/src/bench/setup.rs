@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::operation::Operation;
 use crate::failure::{Failure, in_full};
-use crate::scratch::Scratch;
+use crate::scratch::{BARE, Scratch};
 
 /// The largest number of keys that the run has at a time.
 const MOST_KEYS: usize = 1_000;
@@ -114,7 +114,7 @@ impl Setup {
             self.shards.push(PreparedShard {
                 tier,
                 bare,
-                bare_key: shard.published_name("bench:bare"),
+                bare_key: shard.published_name(BARE),
                 messages: shard.messages(node).await?,
                 _driver: driver,
             });
@@ -162,9 +162,6 @@ impl Setup {
         let index = usize::from(shard.index());
         let keys = self.keys.iter().filter(|key| key.shard == index);
         let mut names: Vec<String> = keys.map(|key| shard.record_name(&key.key)).collect();
-        let controls = shard.controls();
-        names.extend([controls.history, controls.sequence, controls.heartbeat]);
-        names.push(shard.published_name("bench:bare"));
         names.push(shard.epoch_name(&function()));
         names
     }
