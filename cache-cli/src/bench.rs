@@ -33,10 +33,13 @@ pub(crate) async fn run(
         let text = format!("measuring for {seconds} s in the namespace `{namespace}`");
         output.note(&text, None);
     }
-    let report = signals
+    let (report, ended) = signals
         .run(&stop, measure(&scratch, (arguments, output), &stop))
         .await?;
-    report.print(output)
+    let printed = report.print(output);
+    // Also if the output could not be written.
+    ended?;
+    printed
 }
 
 /// Measures, and removes everything that it stored.
@@ -44,7 +47,7 @@ async fn measure(
     scratch: &Scratch,
     (arguments, output): (&Bench, &Output),
     stop: &Stop,
-) -> Result<Report, Failure> {
+) -> Result<(Report, Result<(), Failure>), Failure> {
     let lasts = Duration::from_secs(arguments.seconds.into());
     let setup = Setup::open(scratch, arguments.value_bytes, lasts).await;
     let setup = match setup {
@@ -64,9 +67,7 @@ async fn measure(
             return Err(failure);
         }
     };
-    removed?;
-    closed?;
-    Ok(Report {
+    let report = Report {
         operations,
         addresses: setup.addresses(),
         namespace: scratch.namespace().to_owned(),
@@ -75,7 +76,8 @@ async fn measure(
         value_bytes: arguments.value_bytes,
         time_limit: setup.time_limit(),
         is_interrupted: stop.is_set(),
-    })
+    };
+    Ok((report, removed.and(closed)))
 }
 
 /// Reports that keys are left, beside the failure that ends the program.

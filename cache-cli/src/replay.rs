@@ -55,7 +55,6 @@ pub(crate) async fn run(
             return Err(failure);
         }
     };
-    removed?;
     let (engine, entries) = (arguments.engine, arguments.entries);
     let accesses = &keys[..keys.len().min(paths.calls() as usize)];
     let report = Report {
@@ -68,7 +67,10 @@ pub(crate) async fn run(
         bare_hit_ratio: report::bare_hit_ratio(engine, entries, accesses),
         is_interrupted: stop.is_set(),
     };
-    report.print(output)
+    let printed = report.print(output);
+    // Also if the output could not be written.
+    removed?;
+    printed
 }
 
 /// Replays the trace, and removes everything that it stored.
