@@ -45,6 +45,11 @@ impl Report {
         })
     }
 
+    /// Returns `true` if anything was measured.
+    pub(super) fn has_figures(&self) -> bool {
+        self.operations.iter().any(|of| of.latencies.count() > 0)
+    }
+
     fn of(&self, operation: Operation) -> &Measured {
         &self.operations[operation as usize]
     }
@@ -138,9 +143,12 @@ impl Report {
             }
         }
         for (operation, measured) in self.shown().filter(|(_, measured)| measured.failed > 0) {
-            let (failed, name) = (measured.failed, operation.name());
+            let (failed, attempts) = (measured.failed, measured.attempts);
             let why = measured.why.as_deref().unwrap_or_default();
-            lines.push(format!("failed      {failed} of {name}: {why}"));
+            let name = operation.name();
+            lines.push(format!(
+                "failed      {failed} of {attempts} of {name}: {why}"
+            ));
         }
         lines.join("\n")
     }
@@ -197,7 +205,7 @@ impl Report {
             json!({
                 "operation": operation.name(),
                 "meaning": operation.meaning(),
-                "count": latencies.count(),
+                "count": measured.attempts,
                 "failed": measured.failed,
                 "failure": measured.why,
                 "p50_ms": summary.map(|[p50, _, _]| p50),
@@ -245,6 +253,7 @@ mod tests {
     #[test]
     fn figure_that_was_not_measured_is_not_shown_as_zero() {
         let report = report();
+        assert!(!report.has_figures());
         let text = report.text();
         assert!(text.contains("round trip  not measured"), "{text}");
         assert!(text.contains("miss        not measured"), "{text}");
@@ -257,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn miss_has_all_steps_of_a_load() {
+    fn miss_has_all_steps_of_a_load_and_failures_are_a_part_of_the_attempts() {
         let mut report = report();
         for (operation, millis) in [
             (Operation::Hit, 1),
@@ -266,8 +275,11 @@ mod tests {
         ] {
             let measured = &mut report.operations[operation as usize];
             measured.latencies.record(Duration::from_millis(millis));
+            (measured.attempts, measured.failed) = (2, 1);
         }
         let miss = report.document()["miss_ms"].as_f64().unwrap();
         assert!((7.0..7.2).contains(&miss), "{miss}");
+        let text = report.text();
+        assert!(text.contains("failed      1 of 2 of hit"), "{text}");
     }
 }

@@ -2,10 +2,15 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::time::Duration;
 
+use testbed::network::Network;
+use testbed::proxy::NetworkFault;
 use testbed::server::Server;
+use testbed::until;
+use tokio::time::Instant;
 
-use crate::program::{self, Run};
+use crate::program::{self, Run, Running};
 
 /// The user `part` of a server, who lacks the commands that the rules remove.
 fn url_of_part(server: &Server, rules: &[&str]) -> String {
@@ -78,4 +83,41 @@ async fn user_who_can_store_nothing_leaves_nothing() {
             assert_eq!(says, !left.is_empty(), "{rules:?}: {run:?}, {left:?}");
         }
     }
+}
+
+/// Longer than the tier waits for a sign of life.
+#[tokio::test]
+async fn stall_of_some_seconds_does_not_end_the_run() {
+    let server = Server::start();
+    let network = Network::to(server.port()).await;
+    let url = &network.urls()[0];
+    let running = Running::start(&["bench", "--seconds", "6", "--json", "--redis", url]);
+    until("the run has begun", || {
+        server.keys().iter().any(|key| key.contains(":bench:1:"))
+    })
+    .await;
+    network.set(NetworkFault::BlackHole);
+    let began = Instant::now();
+    let stall = Duration::from_millis(2_500);
+    until("the stall has ended", || began.elapsed() > stall).await;
+    network.set(NetworkFault::Fair);
+    let run = running.finish().await;
+    assert_eq!(run.code, Some(1), "some operations have failed: {run:?}");
+    let document = &run.documents()[0];
+    let operations = document["operations"].as_array().unwrap();
+    assert!(operations.iter().any(|of| of["failed"] != 0), "{document}");
+    assert_eq!(server.keys(), [""; 0]);
+}
+
+#[tokio::test]
+async fn figures_are_printed_before_the_loss_of_the_server() {
+    let server = Server::start();
+    let network = Network::to(server.port()).await;
+    let url = &network.urls()[0];
+    let running = Running::start(&["bench", "--seconds", "600", "--redis", url]);
+    until("some rounds have ended", || server.calls("get") > 100).await;
+    network.set(NetworkFault::BlackHole);
+    let run = running.finish().await;
+    assert_eq!(run.code, Some(3), "{run:?}");
+    assert!(run.output.contains("round trip"), "{run:?}");
 }
