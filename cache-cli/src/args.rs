@@ -27,8 +27,8 @@ pub(crate) struct Arguments {
 /// Where the servers are, and which namespace is meant.
 #[derive(Args, Debug)]
 pub(crate) struct Place {
-    /// One server, or any node of a cluster with one shard: `redis://host:port`, `rediss://…`, or
-    /// `redis+unix:///path`.
+    /// One server, or any node of a cluster with one shard: `redis://host:port`, `rediss://…`
+    /// (with the feature `tls`), or `redis+unix:///path`.
     #[arg(
         long,
         global = true,

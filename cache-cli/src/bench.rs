@@ -30,38 +30,45 @@ pub(crate) async fn run(
     let (mut signals, stop) = (Signals::new()?, Stop::default());
     if io::stderr().is_terminal() {
         let (seconds, namespace) = (arguments.seconds, scratch.namespace());
-        eprintln!("measuring for {seconds} s in the namespace `{namespace}`");
+        let text = format!("measuring for {seconds} s in the namespace `{namespace}`");
+        output.note(&text, None);
     }
-    let report = signals
-        .run(&stop, measure(&scratch, arguments, &stop))
-        .await?;
-    report.print(output)
+    let measured = measure(&scratch, arguments, &stop);
+    let (report, failures) = signals.run(&stop, measured).await;
+    let printed = report.map(|report| report.print(output));
+    // Also if the output could not be written.
+    let mut failures = failures.into_iter();
+    if let Some(first) = failures.next() {
+        failures.for_each(|failure| failure.print(output.is_json));
+        return Err(first);
+    }
+    printed.unwrap_or(Ok(Verdict::Fine))
 }
 
-/// Measures, and removes everything that it stored.
-async fn measure(scratch: &Scratch, arguments: &Bench, stop: &Stop) -> Result<Report, Failure> {
+/// Measures, and removes everything that it stored. Returns what was measured, if anything was, and
+/// the failures, of which the first ended the run.
+async fn measure(
+    scratch: &Scratch,
+    arguments: &Bench,
+    stop: &Stop,
+) -> (Option<Report>, Vec<Failure>) {
     let lasts = Duration::from_secs(arguments.seconds.into());
-    let setup = Setup::open(scratch, arguments.value_bytes, lasts).await;
-    let setup = match setup {
+    let setup = match Setup::open(scratch, arguments.value_bytes, lasts).await {
         Ok(setup) => Arc::new(setup),
         Err(failure) => {
-            report_left(scratch.remove(|_| Vec::new()).await);
-            return Err(failure);
+            let removed = scratch.remove_controls().await;
+            let failures = [Some(failure), removed.err()];
+            return (None, failures.into_iter().flatten().collect());
         }
     };
-    let measured = rounds::measure(&setup, arguments.callers.into(), lasts, stop).await;
+    let callers = arguments.callers.into();
+    let (operations, ended) = rounds::measure(&setup, callers, lasts, stop).await;
     let closed = setup.close().await;
     let removed = scratch.remove(|shard| setup.names(shard)).await;
-    let operations = match measured {
-        Ok(operations) => operations,
-        Err(failure) => {
-            report_left(removed);
-            return Err(failure);
-        }
-    };
-    removed?;
-    closed?;
-    Ok(Report {
+    // An error of the shutdown follows from that which ended the run.
+    let closed = closed.err().filter(|_| ended.is_none());
+    let failures = [ended, removed.err(), closed];
+    let report = Report {
         operations,
         addresses: setup.addresses(),
         namespace: scratch.namespace().to_owned(),
@@ -70,12 +77,8 @@ async fn measure(scratch: &Scratch, arguments: &Bench, stop: &Stop) -> Result<Re
         value_bytes: arguments.value_bytes,
         time_limit: setup.time_limit(),
         is_interrupted: stop.is_set(),
-    })
-}
-
-/// Reports that keys are left, beside the failure that ends the program.
-fn report_left(removed: Result<(), Failure>) {
-    if let Err(failure) = removed {
-        eprintln!("{failure}");
-    }
+    };
+    let failures: Vec<Failure> = failures.into_iter().flatten().collect();
+    let is_worth_showing = failures.is_empty() || report.has_figures();
+    (is_worth_showing.then_some(report), failures)
 }

@@ -5,6 +5,8 @@ use std::{fmt, io};
 use cache_core::{Error, ErrorKind};
 use serde_json::{Value, json};
 
+use crate::output::{self, Unwritten};
+
 /// The exit code of a program that has found something wrong.
 pub(crate) const FOUND_WRONG: u8 = 1;
 
@@ -65,8 +67,16 @@ impl Failure {
     }
 
     /// The failure as JSON.
-    pub(crate) fn document(&self) -> Value {
+    fn document(&self) -> Value {
         json!({"error": self.problem, "help": self.help, "exit_code": self.exit_code})
+    }
+
+    /// Prints it to the standard error, in the form of the output.
+    pub(crate) fn print(&self, is_json: bool) {
+        match is_json {
+            true => output::complain(&self.document().to_string()),
+            false => output::complain(&format!("error: {self}")),
+        }
     }
 
     fn new(exit_code: u8, problem: impl Into<String>, help: Option<String>) -> Self {
@@ -125,13 +135,30 @@ impl From<redis::RedisError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        let is_of_output = error.get_ref().is_some_and(|of| of.is::<Unwritten>());
+        let problem = match is_of_output {
+            true => error.to_string(),
+            false => format!("an operation of the system failed: {error}"),
+        };
         Self {
-            is_end_of_output: error.kind() == io::ErrorKind::BrokenPipe,
-            ..Self::new(
-                FOUND_WRONG,
-                format!("the output cannot be written: {error}"),
-                None,
-            )
+            is_end_of_output: is_of_output && error.kind() == io::ErrorKind::BrokenPipe,
+            ..Self::new(FOUND_WRONG, problem, None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_of_the_system_does_not_end_the_output() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(!failure.is_end_of_output);
+        let text = failure.to_string();
+        assert!(
+            text.starts_with("an operation of the system failed"),
+            "{text}"
+        );
     }
 }

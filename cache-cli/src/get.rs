@@ -57,7 +57,7 @@ pub(crate) async fn run(
             .marks
             .filter(|marks| marks.state != MarksState::Valid)
         {
-            eprintln!("{}", marks::reason(&marks));
+            output.note(&marks::reason(&marks), None);
         }
     }
     let mut shown = Map::new();

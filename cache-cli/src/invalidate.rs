@@ -58,7 +58,7 @@ pub(crate) async fn run(
             "use `--yes`",
         )
     };
-    if !arguments.yes && !is_confirmed(&what).map_err(asked)? {
+    if !arguments.yes && !is_confirmed(output, &what).map_err(asked)? {
         return Err(Failure::not_found(
             "not confirmed; nothing was invalidated",
             "answer `yes`, or use `--yes`",
@@ -70,7 +70,7 @@ pub(crate) async fn run(
         false => Ok(()),
     };
     if let Some((warning, help)) = outcome.warning() {
-        output.note(&warning, Some(help));
+        output.note(&warning, help);
     }
     // Also if the output could not be written.
     if let Some(failure) = outcome.into_failure(&what) {
@@ -88,14 +88,13 @@ async fn plan<'a>(inspection: &'a Inspection, arguments: &Invalidate) -> Result<
         let function = target::existing_function(inspection, name).await?;
         return Ok(Plan::Matching(function, Glob::new(pattern)?));
     }
-    let is_key = arguments.key.is_some() || name.starts_with('{');
-    if !is_key {
-        let function = target::existing_function(inspection, name).await?;
-        return Ok(Plan::Function(function));
-    }
-    if !name.starts_with('{') {
+    let is_full_key = arguments.key.is_none() && name.starts_with('{');
+    if !is_full_key {
         // A key of an unknown function would be reported as invalidated.
-        target::existing_function(inspection, name).await?;
+        let function = target::existing_function(inspection, name).await?;
+        if arguments.key.is_none() {
+            return Ok(Plan::Function(function));
+        }
     }
     let target = args::Target {
         function: name.clone(),
@@ -109,6 +108,9 @@ async fn plan<'a>(inspection: &'a Inspection, arguments: &Invalidate) -> Result<
             let digest = record.short_digest();
             let key = RecordKey::new(key.function, key.arguments, digest);
             return Ok(Plan::Key(shard, key));
+        }
+        if is_full_key && stored.record.is_none() {
+            target::existing_function(inspection, &key.function.versioned()).await?;
         }
     }
     let glob = search::exactly(&key.arguments)?;
@@ -164,9 +166,16 @@ fn who() -> String {
     }
 }
 
-fn is_confirmed(what: &str) -> io::Result<bool> {
+fn is_confirmed(output: &Output, what: &str) -> io::Result<bool> {
     let mut error = io::stderr().lock();
-    write!(error, "invalidate {}? (yes/no) ", printable(what))?;
+    let question = format!("invalidate {what}? (yes/no)");
+    match output.is_json {
+        true => {
+            let document = json!({"note": question, "help": null}).to_string();
+            writeln!(error, "{}", printable(&document))?;
+        }
+        false => write!(error, "{} ", printable(&question))?,
+    }
     error.flush()?;
     // Not `read_line`, for which other bytes than UTF-8 are an error.
     let mut answer = Vec::new();

@@ -63,10 +63,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Wrong) => ExitCode::from(failure::FOUND_WRONG),
         Err(failure) if failure.is_end_of_output => ExitCode::SUCCESS,
         Err(failure) => {
-            match is_json {
-                true => output::complain(&failure.document().to_string()),
-                false => output::complain(&format!("error: {failure}")),
-            }
+            failure.print(is_json);
             ExitCode::from(failure.exit_code)
         }
     }
@@ -80,7 +77,7 @@ fn refused(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let problem = text.trim_end().trim_start_matches("error: ");
     let failure = Failure::usage(problem, "`--help` lists the options");
-    output::complain(&failure.document().to_string());
+    failure.print(true);
     ExitCode::from(failure.exit_code)
 }
 

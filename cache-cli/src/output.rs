@@ -1,6 +1,7 @@
 //! The output of the program.
 
-use std::fmt::Write as _;
+use std::error::Error;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
@@ -15,10 +16,7 @@ impl Output {
     /// Writes a line. Control characters are escaped: keys and values come from elsewhere, and a
     /// terminal would obey them.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
-        let mut output = io::stdout().lock();
-        output.write_all(printable(text).as_bytes())?;
-        output.write_all(b"\n")?;
-        output.flush()
+        self.bytes(format!("{}\n", printable(text)).as_bytes())
     }
 
     /// Writes a document on one line, or over several in a form for people.
@@ -44,8 +42,8 @@ impl Output {
     /// Writes bytes as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let mut output = io::stdout().lock();
-        output.write_all(bytes)?;
-        output.flush()
+        let written = output.write_all(bytes).and_then(|()| output.flush());
+        written.map_err(|error| io::Error::new(error.kind(), Unwritten(error)))
     }
 
     /// Writes the document if JSON is asked for, else the text, on one line: an entry of a list
@@ -66,6 +64,18 @@ impl Output {
         }
     }
 }
+
+/// An error of the standard output, as opposed to other errors of the system.
+#[derive(Debug)]
+pub(crate) struct Unwritten(io::Error);
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the output cannot be written: {}", self.0)
+    }
+}
+
+impl Error for Unwritten {}
 
 /// Writes a line to the standard error. A reader that has ended does not change the exit code.
 pub(crate) fn complain(text: &str) {

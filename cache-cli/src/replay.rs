@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use cache_core::tier::FunctionKey;
 use cache_core::{CacheRuntime, Engine, Function, Memory};
+use cache_redis::inspect::InspectedShard;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -42,25 +44,17 @@ pub(crate) async fn run(
         false => None,
     };
     let (mut signals, stop) = (Signals::new()?, Stop::default());
-    let work = async {
-        let replayed = replay(arguments, scratch.as_ref(), &keys, &stop).await;
-        let removed = match &scratch {
-            Some(scratch) => scratch.remove(|_| Vec::new()).await,
-            None => Ok(()),
-        };
-        (replayed, removed)
-    };
+    let work = work(arguments, scratch.as_ref(), &keys, &stop);
     let (replayed, removed) = signals.run(&stop, work).await;
     let (took, counts, paths) = match replayed {
         Ok(replayed) => replayed,
         Err(failure) => {
             if let Err(left) = removed {
-                eprintln!("{left}");
+                left.print(output.is_json);
             }
             return Err(failure);
         }
     };
-    removed?;
     let (engine, entries) = (arguments.engine, arguments.entries);
     let accesses = &keys[..keys.len().min(paths.calls() as usize)];
     let report = Report {
@@ -73,7 +67,39 @@ pub(crate) async fn run(
         bare_hit_ratio: report::bare_hit_ratio(engine, entries, accesses),
         is_interrupted: stop.is_set(),
     };
-    report.print(output)
+    let printed = report.print(output);
+    // Also if the output could not be written.
+    removed?;
+    printed
+}
+
+/// Replays the trace, and removes everything that it stored.
+async fn work(
+    arguments: &Replay,
+    scratch: Option<&Scratch>,
+    keys: &Arc<Vec<String>>,
+    stop: &Stop,
+) -> (
+    Result<(Duration, Counts, Paths), Failure>,
+    Result<(), Failure>,
+) {
+    let runtime = match start(arguments, scratch).await {
+        Ok(runtime) => runtime,
+        Err(failure) => {
+            let removed = match scratch {
+                Some(scratch) => scratch.remove_controls().await,
+                None => Ok(()),
+            };
+            return (Err(failure), removed);
+        }
+    };
+    let replayed = replay(arguments, runtime, keys, stop).await;
+    let epoch = |shard: &InspectedShard| vec![shard.epoch_name(&FunctionKey::new(NAME, 1))];
+    let removed = match scratch {
+        Some(scratch) => scratch.remove(epoch).await,
+        None => Ok(()),
+    };
+    (replayed, removed)
 }
 
 /// Returns the tiers that are named, or those that have an address on the command line: a server
@@ -117,13 +143,8 @@ fn tiers(place: &Place, arguments: &Replay) -> Result<Vec<ReplayTier>, Failure> 
     Ok(tiers)
 }
 
-/// Replays the trace, and shuts the tiers down. Returns how long the accesses took.
-async fn replay(
-    arguments: &Replay,
-    scratch: Option<&Scratch>,
-    keys: &Arc<Vec<String>>,
-    stop: &Stop,
-) -> Result<(Duration, Counts, Paths), Failure> {
+/// Starts the tiers.
+async fn start(arguments: &Replay, scratch: Option<&Scratch>) -> Result<CacheRuntime, Failure> {
     let engine = match arguments.engine {
         ReplayEngine::Moka => Engine::Moka,
         ReplayEngine::QuickCache => Engine::QuickCache,
@@ -139,7 +160,16 @@ async fn replay(
     if let Some(directory) = &arguments.disk {
         builder = builder.l3(cache_disk::Disk::new(directory));
     }
-    let runtime = builder.install().await?;
+    Ok(builder.install().await?)
+}
+
+/// Replays the trace, and shuts the tiers down. Returns how long the accesses took.
+async fn replay(
+    arguments: &Replay,
+    runtime: CacheRuntime,
+    keys: &Arc<Vec<String>>,
+    stop: &Stop,
+) -> Result<(Duration, Counts, Paths), Failure> {
     let function = Function::<u64>::builder(NAME).ttl(TTL).build()?;
     let caller = Caller {
         function: Arc::new(function),

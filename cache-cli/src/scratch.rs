@@ -17,6 +17,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The number of keys that one command removes.
 const PORTION: usize = 512;
 
+/// The name of the key that `bench` reads by a bare command, in each shard.
+pub(crate) const BARE: &str = "#bench";
+
 /// A namespace that no other program uses, on the servers of a namespace that programs use, with
 /// the same number of shards.
 ///
@@ -60,34 +63,57 @@ impl Scratch {
     }
 
     /// Removes all keys of the namespace, after the tiers on it were shut down. `known` returns the
-    /// names of some keys of a shard. They are removed first, so that little is left if the walk
-    /// over all keys takes too long.
+    /// names of some keys of a shard beside those that a tier writes when it starts. They are
+    /// removed first, so that little is left if the walk over all keys takes too long.
     pub(crate) async fn remove(
         &self,
         known: impl Fn(&InspectedShard) -> Vec<String>,
     ) -> Result<(), Failure> {
-        let removed = timeout(LONGEST, self.remove_all(known)).await;
-        let problem = match removed {
+        self.within_limit(async {
+            // New connections: those of the run may be lost, or lead to a node that was replaced.
+            let inspection = self.connect().await?;
+            for shard in inspection.shards() {
+                unlink_known(shard, &[known(shard), controls(shard)].concat()).await?;
+            }
+            self.remove_all(&inspection).await
+        })
+        .await
+    }
+
+    /// Removes the keys that a tier writes when it starts, if nothing else was stored. It needs no
+    /// walk over all keys, which the user may not be permitted.
+    pub(crate) async fn remove_controls(&self) -> Result<(), Failure> {
+        self.within_limit(async {
+            let inspection = self.connect().await?;
+            for shard in inspection.shards() {
+                unlink_known(shard, &controls(shard)).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn within_limit(
+        &self,
+        removal: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let problem = match timeout(LONGEST, removal).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure.to_string(),
             Err(_) => format!("the server has more keys than it lists within {LONGEST:?}"),
         };
         let pattern = self.pattern();
+        // Without `-0`, xargs would remove quotes that are a part of a name.
         Err(Failure::not_found(
             format!("some keys `{pattern}` may be left: {problem}"),
-            format!("redis-cli --scan --pattern '{pattern}' | xargs -r -n 1 redis-cli unlink"),
+            format!(
+                "redis-cli --scan --pattern '{pattern}' | tr '\\n' '\\0' | xargs -0 -r -n 1 \
+                 redis-cli unlink"
+            ),
         ))
     }
 
-    async fn remove_all(
-        &self,
-        known: impl Fn(&InspectedShard) -> Vec<String>,
-    ) -> Result<(), Failure> {
-        // New connections: those of the run may be lost, or lead to a node that was replaced.
-        let inspection = self.connect().await?;
-        for shard in inspection.shards() {
-            unlink(shard, &known(shard)).await?;
-        }
+    async fn remove_all(&self, inspection: &Inspection) -> Result<(), Failure> {
         for node in inspection.nodes() {
             let is_here =
                 |shard: &&InspectedShard| inspection.node_of(shard).address() == node.address();
@@ -105,7 +131,7 @@ impl Scratch {
         }
         for shard in inspection.shards() {
             // A heartbeat that was on its way may have arrived since.
-            unlink(shard, &[shard.controls().heartbeat]).await?;
+            unlink_known(shard, &[shard.controls().heartbeat]).await?;
         }
         Ok(())
     }
@@ -114,6 +140,30 @@ impl Scratch {
     /// have is special.
     fn pattern(&self) -> String {
         format!("{{{}:*}}:*", self.namespace)
+    }
+}
+
+/// The keys that a run writes before its first operation.
+fn controls(shard: &InspectedShard) -> Vec<String> {
+    let controls = shard.controls();
+    let bare = shard.published_name(BARE);
+    vec![
+        controls.history,
+        controls.sequence,
+        controls.heartbeat,
+        bare,
+    ]
+}
+
+/// Removes the keys of one shard that are there. A user without the permission to remove keys has
+/// left nothing if it could not store them either.
+async fn unlink_known(shard: &InspectedShard, names: &[String]) -> Result<(), Failure> {
+    let mut exists = redis::cmd("EXISTS");
+    exists.arg(names);
+    match exists.query_async::<u64>(&mut shard.connection()).await {
+        Ok(0) => Ok(()),
+        // The removal says more of what is wrong.
+        Ok(_) | Err(_) => unlink(shard, names).await,
     }
 }
 

@@ -60,8 +60,8 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Connects to the servers of the namespace. The number of shards is that of its histories, or
-    /// that of the settings if no instance has begun one, or if they cannot be read.
+    /// Connects to the servers of the namespace. The number of shards is that of its first history,
+    /// or that of the settings if no instance has begun one, or if none can be read.
     ///
     /// A server that the tier could not use is connected to as well, so that a tool can say what is
     /// wrong with it.
@@ -78,10 +78,8 @@ impl Inspection {
         let configured = Shard::all(redis.shard_count())?;
         let keys = Keys::new(&namespace, configured[0], database);
         let first = search.node_of(configured[0], &keys).await?;
-        let first = search.connection(first).clone();
-        let layout = layout::shards(redis, &keys, first).await;
-        let laid_out = layout.clone().ok().flatten();
-        let laid_out = laid_out.map(Shard::all).transpose().ok().flatten();
+        let layout = layout::read(&search.nodes[first], &namespace).await;
+        let laid_out = layout.first.map(Shard::all).transpose().ok().flatten();
         let mut shards = Vec::new();
         for shard in laid_out.unwrap_or(configured) {
             let keys = Keys::new(&namespace, shard, database);
@@ -92,7 +90,7 @@ impl Inspection {
         Ok(Self {
             namespace,
             time_limit: redis.settings.time_limit,
-            layout,
+            layout: layout.shards,
             nodes: search.nodes,
             shards,
         })

@@ -30,7 +30,7 @@ pub(crate) struct Sweep<'a> {
 }
 
 /// Result of a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Swept {
     /// The number of deleted records.
     pub(crate) deleted: u64,
@@ -146,12 +146,12 @@ impl Sweep<'_> {
         glob: &Glob,
     ) -> Result<Swept, RedisError> {
         let prefix = self.keys.prefix_of(function);
-        let mut is_recorded = true;
+        let mut refusal = None;
         if let Some(audit) = self.audit {
             let what = format!("{}:{glob}", function.versioned());
             let note = commands::send(data, self.keys, Note { audit, what });
             let step = timeout(self.step, note).await;
-            is_recorded = step.unwrap_or_else(|_| Err(errors::no_reply()))?;
+            refusal = step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         }
         let mut deleted = 0;
         for _ in 0..2 {
@@ -188,10 +188,7 @@ impl Sweep<'_> {
         let listeners = step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         Ok(Swept {
             deleted,
-            announced: Announced {
-                listeners,
-                is_recorded,
-            },
+            announced: Announced { listeners, refusal },
         })
     }
 

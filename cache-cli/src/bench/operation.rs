@@ -52,7 +52,10 @@ impl Operation {
             Self::Ping => "a bare round trip",
             Self::Get => "a bare read of as many bytes as a record has",
             Self::Lease => "takes the right to load a key; a call that finds no value waits for it",
-            Self::Fill => "stores a loaded value; callers do not wait for it if there is memory",
+            Self::Fill => {
+                "stores a loaded value; the call that loads waits for it, and calls that wait for \
+                 that load do not if there is memory"
+            }
             Self::Hit => "reads a record; a call that memory does not answer waits for it",
             Self::Invalidate => "deletes a record and announces it to all instances",
             Self::Barrier => {

@@ -45,6 +45,11 @@ impl Report {
         })
     }
 
+    /// Returns `true` if anything was measured.
+    pub(super) fn has_figures(&self) -> bool {
+        self.operations.iter().any(|of| of.latencies.count() > 0)
+    }
+
     fn of(&self, operation: Operation) -> &Measured {
         &self.operations[operation as usize]
     }
@@ -63,31 +68,33 @@ impl Report {
         order.map(|of| (of, self.of(of))).into_iter()
     }
 
-    fn median(&self, operation: Operation) -> Duration {
-        self.of(operation).latencies.percentile(50)
+    /// `None` if the operation was not measured.
+    fn median(&self, operation: Operation) -> Option<Duration> {
+        self.of(operation).latencies.summary().map(|[p50, ..]| p50)
     }
 
-    fn is_far(&self) -> bool {
-        self.median(Operation::Ping) >= FAR
+    fn is_far(&self) -> Option<bool> {
+        self.median(Operation::Ping).map(|trip| trip >= FAR)
     }
 
     /// Returns the bare command beside an operation, and the ratio of the medians.
     fn ratio(&self, operation: Operation) -> Option<(Operation, f64)> {
         let peer = operation.peer()?;
-        let bare = self.median(peer);
-        let ratio = self.median(operation).as_secs_f64() / bare.as_secs_f64();
+        let bare = self.median(peer)?;
+        let ratio = self.median(operation)?.as_secs_f64() / bare.as_secs_f64();
         (!bare.is_zero()).then_some((peer, ratio))
     }
 
     /// Returns the part of the time limit that one of a hundred operations exceeds.
-    fn of_time_limit(&self, measured: &Measured) -> f64 {
-        measured.latencies.percentile(99).as_secs_f64() / self.time_limit.as_secs_f64()
+    fn of_time_limit(&self, measured: &Measured) -> Option<f64> {
+        let [_, p99, _] = measured.latencies.summary()?;
+        Some(p99.as_secs_f64() / self.time_limit.as_secs_f64())
     }
 
-    /// The time that a call without a value in any tier waits for the server.
-    fn miss(&self) -> Duration {
+    /// The time that a call that loads waits for the server.
+    fn miss(&self) -> Option<Duration> {
         let steps = [Operation::Hit, Operation::Lease, Operation::Fill];
-        steps.map(|step| self.median(step)).iter().sum()
+        steps.map(|step| self.median(step)).into_iter().sum()
     }
 
     fn text(&self) -> String {
@@ -127,7 +134,7 @@ impl Report {
                 .map(|(of, _)| format!("{:<12}{}", of.name(), of.meaning())),
         );
         for (operation, measured) in self.shown() {
-            if self.of_time_limit(measured) > SLOW {
+            if self.of_time_limit(measured).is_some_and(|part| part > SLOW) {
                 lines.push(format!(
                     "slow        1 of 100 of {} takes more than a quarter of the time limit; raise \
                      `Redis::time_limit`, or move the program nearer to the server",
@@ -136,16 +143,22 @@ impl Report {
             }
         }
         for (operation, measured) in self.shown().filter(|(_, measured)| measured.failed > 0) {
-            let (failed, name) = (measured.failed, operation.name());
+            let (failed, attempts) = (measured.failed, measured.attempts);
             let why = measured.why.as_deref().unwrap_or_default();
-            lines.push(format!("failed      {failed} of {name}: {why}"));
+            let name = operation.name();
+            lines.push(format!(
+                "failed      {failed} of {attempts} of {name}: {why}"
+            ));
         }
         lines.join("\n")
     }
 
     fn round_trip(&self) -> String {
-        let trip = millis(self.median(Operation::Ping));
-        match self.is_far() {
+        let Some(trip) = self.median(Operation::Ping) else {
+            return "not measured".to_owned();
+        };
+        let (trip, is_far) = (millis(trip), trip >= FAR);
+        match is_far {
             true => format!(
                 "{trip:.3} ms: the server is far away, and each operation waits for it; move the \
                  program nearer to it"
@@ -155,9 +168,12 @@ impl Report {
     }
 
     fn miss_text(&self) -> String {
+        let Some(miss) = self.miss() else {
+            return "not measured".to_owned();
+        };
         format!(
             "{:.3} ms for a read, a lease and a fill, besides the body; time limit {:?}",
-            millis(self.miss()),
+            millis(miss),
             self.time_limit
         )
     }
@@ -177,7 +193,7 @@ impl Report {
             "{:<12}{p50:>10.3}{p99:>10.3}{max:>10.3}{:>10.0}  {ratio:<12}{:.2} %",
             operation.name(),
             measured.per_second(),
-            self.of_time_limit(measured) * 100.0,
+            self.of_time_limit(measured).unwrap_or_default() * 100.0,
         )
     }
 
@@ -189,7 +205,7 @@ impl Report {
             json!({
                 "operation": operation.name(),
                 "meaning": operation.meaning(),
-                "count": latencies.count(),
+                "count": measured.attempts,
                 "failed": measured.failed,
                 "failure": measured.why,
                 "p50_ms": summary.map(|[p50, _, _]| p50),
@@ -208,11 +224,62 @@ impl Report {
             "seconds": self.seconds,
             "value_bytes": self.value_bytes,
             "time_limit_ms": millis(self.time_limit),
-            "round_trip_ms": millis(self.median(Operation::Ping)),
+            "round_trip_ms": self.median(Operation::Ping).map(millis),
             "is_far": self.is_far(),
-            "miss_ms": millis(self.miss()),
+            "miss_ms": self.miss().map(millis),
             "is_interrupted": self.is_interrupted,
             "operations": self.shown().map(operation).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            operations: Default::default(),
+            addresses: Vec::new(),
+            namespace: "shop:bench".to_owned(),
+            callers: 1,
+            seconds: 1,
+            value_bytes: 200,
+            time_limit: Duration::from_millis(250),
+            is_interrupted: true,
+        }
+    }
+
+    #[test]
+    fn figure_that_was_not_measured_is_not_shown_as_zero() {
+        let report = report();
+        assert!(!report.has_figures());
+        let text = report.text();
+        assert!(text.contains("round trip  not measured"), "{text}");
+        assert!(text.contains("miss        not measured"), "{text}");
+        assert!(!text.contains("near"), "{text}");
+        let document = report.document();
+        for field in ["round_trip_ms", "is_far", "miss_ms"] {
+            assert_eq!(document[field], Value::Null, "{field}");
+        }
+        assert_eq!(document["operations"][0]["p99_of_time_limit"], Value::Null);
+    }
+
+    #[test]
+    fn miss_has_all_steps_of_a_load_and_failures_are_a_part_of_the_attempts() {
+        let mut report = report();
+        for (operation, millis) in [
+            (Operation::Hit, 1),
+            (Operation::Lease, 2),
+            (Operation::Fill, 4),
+        ] {
+            let measured = &mut report.operations[operation as usize];
+            measured.latencies.record(Duration::from_millis(millis));
+            (measured.attempts, measured.failed) = (2, 1);
+        }
+        let miss = report.document()["miss_ms"].as_f64().unwrap();
+        assert!((7.0..7.2).contains(&miss), "{miss}");
+        let text = report.text();
+        assert!(text.contains("failed      1 of 2 of hit"), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::operation::Operation;
-use super::setup::{Problem, Setup};
+use super::setup::{Attempt, Problem, Setup};
 use crate::failure::Failure;
 use crate::interrupt::Stop;
 use crate::latencies::Latencies;
@@ -23,7 +23,10 @@ const WARM_UP: Duration = Duration::from_millis(5);
 /// Figures of one operation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
+    /// Times of the operations that succeeded, and of those that had no reply within their limit.
+    /// Without the latter, a server that is often late would seem to be quick.
     pub(super) latencies: Latencies,
+    pub(super) attempts: u64,
     /// The length of its turns together.
     pub(super) busy: Duration,
     pub(super) failed: u64,
@@ -35,30 +38,44 @@ impl Measured {
     pub(super) fn per_second(&self) -> f64 {
         match self.busy.is_zero() {
             true => 0.0,
-            false => self.latencies.count() as f64 / self.busy.as_secs_f64(),
+            false => (self.attempts - self.failed) as f64 / self.busy.as_secs_f64(),
         }
     }
 
     fn merge(&mut self, other: Self) {
         self.latencies.merge(&other.latencies);
         self.busy += other.busy;
+        self.attempts += other.attempts;
         self.failed += other.failed;
         if self.why.is_none() {
             self.why = other.why;
         }
     }
 
-    fn add(&mut self, result: Result<Option<Duration>, Problem>) -> Result<(), Failure> {
-        match result {
-            Ok(took) => took
-                .into_iter()
-                .for_each(|took| self.latencies.record(took)),
-            Err(Problem::Failed(why)) => {
-                self.failed += 1;
-                self.why.get_or_insert(why);
+    /// Counts an operation.
+    ///
+    /// # Errors
+    /// The servers cannot be used any more.
+    async fn add(&mut self, attempt: Attempt, setup: &Setup) -> Result<(), Failure> {
+        self.attempts += 1;
+        let why = match attempt.result {
+            Ok(()) => {
+                self.latencies.record(attempt.took);
+                return Ok(());
             }
+            Err(Problem::Late(why)) => {
+                self.latencies.record(attempt.took);
+                why
+            }
+            Err(Problem::Failed(why)) => why,
+            Err(Problem::Unavailable(failure)) => match setup.is_connected_again().await {
+                true => failure.to_string(),
+                false => return Err(failure),
+            },
             Err(Problem::Lost(failure)) => return Err(failure),
-        }
+        };
+        self.failed += 1;
+        self.why.get_or_insert(why);
         Ok(())
     }
 }
@@ -70,31 +87,34 @@ struct Turn {
     operation: Operation,
     /// The moment after which no further operation begins.
     until: Instant,
-    /// The number of keys that it uses.
-    keys: usize,
+    /// The indices of the keys that it uses.
+    keys: Arc<[usize]>,
     next: Arc<AtomicUsize>,
     stop: Stop,
 }
 
 /// Measures all operations for `lasts`, in the order of [`Operation::ALL`]. At least one round is
-/// run to its end, unless `stop` is set.
+/// run to its end, unless `stop` is set. Returns what was measured before a failure as well.
 pub(super) async fn measure(
     setup: &Arc<Setup>,
     callers: usize,
     lasts: Duration,
     stop: &Stop,
-) -> Result<[Measured; 7], Failure> {
-    round(setup, callers, WARM_UP, stop).await?;
+) -> ([Measured; 7], Option<Failure>) {
+    let mut all: [Measured; 7] = Default::default();
+    let warm_up = round(setup, callers, WARM_UP, stop).await;
+    if let Some(failure) = warm_up.1 {
+        return (all, Some(failure));
+    }
     let until = Instant::now() + lasts;
     let turn = TURN.min(lasts / 14);
-    let mut all: [Measured; 7] = Default::default();
     loop {
-        let measured = round(setup, callers, turn, stop).await?;
+        let (measured, failure) = round(setup, callers, turn, stop).await;
         for (all, one) in all.iter_mut().zip(measured) {
             all.merge(one);
         }
-        if stop.is_set() || Instant::now() >= until {
-            return Ok(all);
+        if failure.is_some() || stop.is_set() || Instant::now() >= until {
+            return (all, failure);
         }
     }
 }
@@ -104,11 +124,26 @@ async fn round(
     callers: usize,
     lasts: Duration,
     stop: &Stop,
-) -> Result<[Measured; 7], Failure> {
+) -> ([Measured; 7], Option<Failure>) {
     let mut all: [Measured; 7] = Default::default();
-    // The keys that have a lease, and then a record.
-    let mut keys = setup.key_count();
+    setup.begin_round();
+    let mut leased: Arc<[usize]> = Arc::default();
     for (operation, measured) in Operation::ALL.into_iter().zip(&mut all) {
+        let keys = match operation {
+            Operation::Ping | Operation::Get | Operation::Lease | Operation::Barrier => {
+                setup.all_keys()
+            }
+            Operation::Fill => {
+                leased = setup.leased_keys();
+                Arc::clone(&leased)
+            }
+            // A fill that failed is no failure of a read.
+            Operation::Hit => setup.stored_keys(),
+            Operation::Invalidate => Arc::clone(&leased),
+        };
+        if keys.is_empty() {
+            continue;
+        }
         let turn = Turn {
             operation,
             until: Instant::now() + lasts,
@@ -116,47 +151,62 @@ async fn round(
             next: Arc::default(),
             stop: stop.clone(),
         };
-        let began = Instant::now();
-        let mut tasks = JoinSet::new();
-        for _ in 0..callers {
-            tasks.spawn(turn.clone().run(Arc::clone(setup)));
-        }
-        while let Some(done) = tasks.join_next().await {
-            // A task does not panic, and is aborted with the set alone.
-            measured.merge(done.map_err(std::io::Error::other)??);
-        }
-        measured.busy = began.elapsed();
-        if operation == Operation::Lease {
-            // The last number that a caller took was of no key if the keys were used up.
-            keys = turn.next.load(Ordering::Relaxed).clamp(1, keys);
+        let (of_turn, failure) = turn.run_all(setup, callers).await;
+        *measured = of_turn;
+        if failure.is_some() {
+            return (all, failure);
         }
         if stop.is_set() {
             break;
         }
     }
-    Ok(all)
+    (all, None)
 }
 
 impl Turn {
+    async fn run_all(self, setup: &Arc<Setup>, callers: usize) -> (Measured, Option<Failure>) {
+        let mut measured = Measured::default();
+        let mut failure = None;
+        let began = Instant::now();
+        let mut tasks = JoinSet::new();
+        for _ in 0..callers {
+            tasks.spawn(self.clone().run(Arc::clone(setup)));
+        }
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok((one, ended)) => {
+                    measured.merge(one);
+                    failure = failure.or(ended);
+                }
+                // A task does not panic, and is aborted with the set alone.
+                Err(error) => failure = Some(std::io::Error::other(error).into()),
+            }
+        }
+        measured.busy = began.elapsed();
+        (measured, failure)
+    }
+
     /// One caller: does operations, one after the other.
-    async fn run(self, setup: Arc<Setup>) -> Result<Measured, Failure> {
+    async fn run(self, setup: Arc<Setup>) -> (Measured, Option<Failure>) {
         let mut measured = Measured::default();
         loop {
-            let is_first = measured.latencies.count() == 0;
-            let is_over = !is_first && Instant::now() >= self.until;
+            let is_over = measured.attempts > 0 && Instant::now() >= self.until;
             if self.stop.is_set() || (is_over && !self.operation.uses_all_keys()) {
-                return Ok(measured);
+                return (measured, None);
             }
             // Relaxed: the number orders nothing.
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if self.operation.is_once_for_a_key() && index >= self.keys {
-                return Ok(measured);
+            if self.operation.is_once_for_a_key() && index >= self.keys.len() {
+                return (measured, None);
             }
-            let result = setup.perform(self.operation, index % self.keys).await;
-            measured.add(result)?;
+            let key = self.keys[index % self.keys.len()];
+            let attempt = setup.perform(self.operation, key).await;
+            if let Err(failure) = measured.add(attempt, &setup).await {
+                return (measured, Some(failure));
+            }
             // A failure may be immediate, and would be counted without an end.
             if measured.failed > 0 {
-                return Ok(measured);
+                return (measured, None);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The tiers and connections on which operations are measured.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use cache_core::tier::{
 use cache_core::{Error, ErrorKind, Level};
 use cache_redis::inspect::{InspectedShard, Inspection, Messages};
 use redis::aio::MultiplexedConnection;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 
 use super::operation::Operation;
 use crate::failure::{Failure, in_full};
-use crate::scratch::Scratch;
+use crate::scratch::{BARE, Scratch};
 
 /// The largest number of keys that the run has at a time.
 const MOST_KEYS: usize = 1_000;
@@ -26,13 +27,27 @@ const MOST_BYTES: usize = 16 << 20;
 /// The life of records, if the program cannot remove them.
 const LIFE: Duration = Duration::from_secs(60);
 
+/// The time that a tier has to connect again before the run ends.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why an operation has no result.
 #[derive(Debug)]
 pub(super) enum Problem {
+    /// The operation had no reply within its limit.
+    Late(String),
     /// The operation failed, and the next one may not.
     Failed(String),
+    /// The tier has no connection, and may have one soon.
+    Unavailable(Failure),
     /// The servers cannot be used any more.
     Lost(Failure),
+}
+
+/// One operation.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) took: Duration,
+    pub(super) result: Result<(), Problem>,
 }
 
 /// One shard: the tier, as an instance has it, and connections for bare commands.
@@ -54,6 +69,8 @@ struct PreparedKey {
     shard: usize,
     /// Locked to put the lease there and to take it, and not while anything is awaited.
     lease: Mutex<Option<Lease>>,
+    /// Set by a fill. Relaxed: the tasks of a turn are joined before the next turn reads it.
+    has_record: AtomicBool,
 }
 
 /// Everything that operations use.
@@ -114,7 +131,7 @@ impl Setup {
             self.shards.push(PreparedShard {
                 tier,
                 bare,
-                bare_key: shard.published_name("bench:bare"),
+                bare_key: shard.published_name(BARE),
                 messages: shard.messages(node).await?,
                 _driver: driver,
             });
@@ -132,9 +149,7 @@ impl Setup {
     /// Ends the tiers in order: afterwards no command of theirs is on its way.
     pub(super) async fn close(&self) -> Result<(), Failure> {
         let mut result = Ok(());
-        for key in &self.keys {
-            drop(key.take_lease());
-        }
+        self.begin_round();
         for shard in &self.shards {
             if let Err(error) = shard.tier.shutdown().await {
                 result = Err(error.into());
@@ -153,8 +168,46 @@ impl Setup {
         self.limit
     }
 
-    pub(super) fn key_count(&self) -> usize {
-        self.keys.len()
+    /// Gives the leases back that no fill has used.
+    pub(super) fn begin_round(&self) {
+        for key in &self.keys {
+            drop(key.take_lease());
+            key.has_record.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the indices of all keys.
+    pub(super) fn all_keys(&self) -> Arc<[usize]> {
+        self.keys_that(|_| true)
+    }
+
+    /// Returns the indices of the keys that have a lease.
+    pub(super) fn leased_keys(&self) -> Arc<[usize]> {
+        self.keys_that(PreparedKey::has_lease)
+    }
+
+    /// Returns the indices of the keys that were filled in this round.
+    pub(super) fn stored_keys(&self) -> Arc<[usize]> {
+        self.keys_that(|key| key.has_record.load(Ordering::Relaxed))
+    }
+
+    fn keys_that(&self, is_meant: impl Fn(&PreparedKey) -> bool) -> Arc<[usize]> {
+        let keys = self.keys.iter().enumerate();
+        keys.filter(|(_, key)| is_meant(key))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// Waits until all tiers are connected, and returns `false` if they are not soon.
+    pub(super) async fn is_connected_again(&self) -> bool {
+        let is_connected = || self.shards.iter().all(|of| of.tier.health().connected);
+        let connected = async {
+            let mut ticks = interval(PATIENCE / 100);
+            while !is_connected() {
+                ticks.tick().await;
+            }
+        };
+        timeout(PATIENCE, connected).await.is_ok()
     }
 
     /// Returns the names of keys that operations write in a shard.
@@ -162,30 +215,30 @@ impl Setup {
         let index = usize::from(shard.index());
         let keys = self.keys.iter().filter(|key| key.shard == index);
         let mut names: Vec<String> = keys.map(|key| shard.record_name(&key.key)).collect();
-        let controls = shard.controls();
-        names.extend([controls.history, controls.sequence, controls.heartbeat]);
-        names.push(shard.published_name("bench:bare"));
         names.push(shard.epoch_name(&function()));
         names
     }
 
-    /// Does an operation on the key with this index, and returns how long it took; `None` if the
-    /// key is not ready for it, because an operation before it failed.
-    pub(super) async fn perform(
-        &self,
-        operation: Operation,
-        index: usize,
-    ) -> Result<Option<Duration>, Problem> {
-        let key = &self.keys[index % self.keys.len()];
-        let shard = &self.shards[key.shard];
+    /// Does an operation on the key with this index, which is ready for it.
+    pub(super) async fn perform(&self, operation: Operation, index: usize) -> Attempt {
+        let key = &self.keys[index];
         let of_fill = match operation {
-            Operation::Fill => match key.take_lease() {
-                Some(lease) => Some((lease, self.record.clone())),
-                None => return Ok(None),
-            },
+            Operation::Fill => key.take_lease().map(|lease| (lease, self.record.clone())),
             _ => None,
         };
         let began = Instant::now();
+        let result = self.attempt(operation, key, of_fill).await;
+        let took = began.elapsed();
+        Attempt { took, result }
+    }
+
+    async fn attempt(
+        &self,
+        operation: Operation,
+        key: &PreparedKey,
+        of_fill: Option<(Lease, Vec<u8>)>,
+    ) -> Result<(), Problem> {
+        let shard = &self.shards[key.shard];
         match operation {
             Operation::Ping => self.ping(shard).await?,
             Operation::Get => self.get(shard).await?,
@@ -205,7 +258,7 @@ impl Setup {
                 let receipt = shard.tier.invalidate(target, self.limit).await;
                 if receipt.map_err(problem)? == Receipt::Queued {
                     let why = "the server did not acknowledge the invalidation in time";
-                    return Err(Problem::Failed(why.to_owned()));
+                    return Err(Problem::Late(why.to_owned()));
                 }
             }
             Operation::Barrier => {
@@ -214,7 +267,7 @@ impl Setup {
                 barrier.map_err(|_| self.late())?.map_err(problem)?;
             }
         }
-        Ok(Some(began.elapsed()))
+        Ok(())
     }
 
     async fn ping(&self, shard: &PreparedShard) -> Result<(), Problem> {
@@ -234,7 +287,10 @@ impl Setup {
         let tier = &self.shards[key.shard].tier;
         let filled = tier.fill(&key.key, lease, record, LIFE, self.limit).await;
         match filled.map_err(problem)? {
-            FillResult::Stored => Ok(()),
+            FillResult::Stored => {
+                key.has_record.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             other => Err(Problem::Failed(format!(
                 "the record was not stored: {other:?}"
             ))),
@@ -265,7 +321,7 @@ impl Setup {
     }
 
     fn late(&self) -> Problem {
-        Problem::Failed(format!("no reply within {:?}", self.limit))
+        Problem::Late(format!("no reply within {:?}", self.limit))
     }
 
     fn expect_record(&self, found: Option<Vec<u8>>) -> Result<(), Problem> {
@@ -280,6 +336,11 @@ impl Setup {
 }
 
 impl PreparedKey {
+    fn has_lease(&self) -> bool {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.is_some()
+    }
+
     fn take_lease(&self) -> Option<Lease> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         lease.take()
@@ -302,6 +363,7 @@ fn keys(contexts: &[TierContext], number: usize) -> Vec<PreparedKey> {
             key: RecordKey::new(Arc::clone(&function), index.to_string(), digest),
             shard: shard.unwrap_or_default(),
             lease: Mutex::default(),
+            has_record: AtomicBool::new(false),
         }
     };
     (0..number).map(key).collect()
@@ -309,7 +371,8 @@ fn keys(contexts: &[TierContext], number: usize) -> Vec<PreparedKey> {
 
 fn problem(error: Error) -> Problem {
     match error.kind() {
-        ErrorKind::Unavailable => Problem::Lost(error.into()),
+        ErrorKind::Unavailable => Problem::Unavailable(error.into()),
+        ErrorKind::TimedOut => Problem::Late(in_full(&error)),
         _ => Problem::Failed(in_full(&error)),
     }
 }

@@ -1,6 +1,6 @@
 //! Results of an invalidation in the shards.
 
-use cache_core::Error;
+use cache_core::{Error, ErrorKind};
 use cache_redis::inspect::{InspectedShard, Invalidated};
 use serde_json::{Value, json};
 
@@ -38,10 +38,10 @@ impl Outcome {
             .unwrap_or(0)
     }
 
-    /// The shards whose audit refused the entry.
-    fn unrecorded(&self) -> Vec<u8> {
-        let unrecorded = self.done.iter().filter(|(_, done)| !done.is_recorded);
-        unrecorded.map(|(shard, _)| *shard).collect()
+    /// The shards whose audit refused the entry, each with the code of the error.
+    fn unrecorded(&self) -> impl Iterator<Item = (u8, &str)> {
+        let done = self.done.iter();
+        done.filter_map(|(shard, done)| Some((*shard, done.audit_refusal.as_deref()?)))
     }
 
     /// Returns what was done, for people.
@@ -71,7 +71,7 @@ impl Outcome {
             "failed": failed.collect::<serde_json::Map<_, _>>(),
             "deleted": self.deleted(),
             "listeners": self.listeners(),
-            "not_in_audit": self.unrecorded(),
+            "not_in_audit": self.unrecorded().map(|(shard, _)| shard).collect::<Vec<_>>(),
         })
     }
 
@@ -80,15 +80,18 @@ impl Outcome {
     }
 
     /// Returns what the user should know of the audit.
-    pub(super) fn warning(&self) -> Option<(String, &'static str)> {
-        let unrecorded = self.unrecorded();
-        let text = || {
-            format!(
-                "the audit of {} refuses the entry",
-                shards(unrecorded.iter().copied())
-            )
+    pub(super) fn warning(&self) -> Option<(String, Option<&'static str>)> {
+        let (_, code) = self.unrecorded().next()?;
+        let text = format!(
+            "the audit of {} refuses the entry: {code}",
+            shards(self.unrecorded().map(|(shard, _)| shard))
+        );
+        let help = match code {
+            "NOPERM" => Some("ACL SETUSER <user> +xadd"),
+            "OOM" => Some("the server is full; raise `maxmemory`"),
+            _ => None,
         };
-        (!unrecorded.is_empty()).then(|| (text(), "ACL SETUSER <user> +xadd"))
+        Some((text, help))
     }
 
     /// Returns the failure if some shard has failed. It names all of them, so that the shards that
@@ -114,13 +117,20 @@ impl Outcome {
             .into_iter()
             .map(|(reason, of)| format!("{} ({reason})", shards(of.into_iter())))
             .collect();
+        let mut kinds = self.failed.iter().map(|(_, error)| error.kind());
+        let is_transient =
+            kinds.all(|kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::TimedOut));
         let exit_code = self
             .failed
             .into_iter()
             .map(|(_, error)| Failure::from(error).exit_code);
         let exit_code = exit_code.max()?;
         let problem = format!("{what}: not invalidated in {}", reasons.join(", "));
-        Some(Failure::partial(exit_code, problem, "run it again"))
+        let help = match is_transient {
+            true => "run it again",
+            false => "correct what the errors name, then run it again",
+        };
+        Some(Failure::partial(exit_code, problem, help))
     }
 }
 

@@ -88,6 +88,29 @@ async fn errors_and_notes_are_json_if_the_output_is() {
 }
 
 #[tokio::test]
+async fn question_is_a_document_of_its_own_if_the_output_is_json() {
+    let shop = Shop::with_users(&[42]).await;
+    let run = shop.run(&["--json", "invalidate", "cli::user", "42"]).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    let lines: Vec<Value> = run
+        .errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {run:?}")))
+        .collect();
+    assert!(
+        lines[0]["note"].as_str().unwrap().contains("(yes/no)"),
+        "{run:?}"
+    );
+    assert!(
+        lines[1]["error"]
+            .as_str()
+            .unwrap()
+            .contains("not confirmed"),
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
 async fn list_of_functions_that_is_cut_says_so() {
     let shop = Shop::with_users(&[42]).await;
     let _: () = shop.server.command(&["SET", "{cache:0}:other:1:x", "x"]);

@@ -179,6 +179,39 @@ async fn nothing_is_invalidated_without_a_yes_or_in_a_dry_run() {
     );
 }
 
+#[tokio::test]
+async fn full_key_of_an_unknown_function_is_an_error_and_nothing_is_written() {
+    let shop = Shop::with_users(&[42]).await;
+    let keys = || {
+        shop.server
+            .keys()
+            .into_iter()
+            .filter(|key| !key.contains("#"))
+    };
+    let before: Vec<String> = keys().collect();
+    for (name, key) in [("{cache:0}:zzz:1:99", None), ("{zzz:1", Some("99"))] {
+        let target = [&["invalidate", "--yes", name][..], key.as_slice()].concat();
+        let run = shop.run(&target).await;
+        assert_eq!(run.code, Some(1), "{run:?}");
+        assert!(
+            run.errors.contains("of the function `zzz:1`") || key.is_some(),
+            "{run:?}"
+        );
+        assert_eq!(keys().collect::<Vec<_>>(), before);
+    }
+    let audit: u64 = shop
+        .server
+        .command(&["XLEN", "{cache:0}:#stream:#invalidations"]);
+    assert_eq!(audit, 0, "nothing was invalidated");
+    let run = shop.run(&["invalidate", "--yes", &Shop::record(43)]).await;
+    is_done(&run, "no record had such a key");
+    // A record is reason enough, also if its function has no epoch.
+    let orphan = "{cache:0}:cli::orphan:1:42";
+    let _: () = shop.server.command(&["COPY", &Shop::record(42), orphan]);
+    let run = shop.run(&["invalidate", "--yes", orphan]).await;
+    is_done(&run, "the key `cli::orphan:1:42`");
+}
+
 /// The number of records on all primaries.
 fn cluster_records(cluster: &Cluster) -> usize {
     let primaries = cluster.nodes().iter().take(3);

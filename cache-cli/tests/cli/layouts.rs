@@ -3,6 +3,7 @@
 use serde_json::json;
 use testbed::server::Server;
 
+use crate::data::Shop;
 use crate::program::{self, Run};
 
 const SHARDS: u8 = 8;
@@ -71,6 +72,26 @@ async fn histories_of_several_layouts_or_unreadable_ones_stop_an_invalidation() 
         run.errors.contains("8 shards, and shard 9 one of 16"),
         "{run:?}"
     );
+    // Of the first shard too, and in a place that its layout does not have.
+    for (shard, text, problem) in [
+        (
+            0,
+            "5:run-replication",
+            "shard 0 has a history of 1 shards, and shard 1 one of 8",
+        ),
+        (0, "5:run-replication#8", "8 shards, and shard 9 one of 16"),
+        (
+            9,
+            "5:run-replication#8",
+            "shard 9 has a history of 8 shards",
+        ),
+    ] {
+        let _: () = server.command(&["SET", &history(shard), text]);
+        let run = invalidate(&server, &["--all"]).await;
+        assert_eq!(run.code, Some(1), "{run:?}");
+        assert!(run.errors.contains(problem), "{run:?}");
+        assert_eq!(server.command::<String>(&["GET", &history(shard)]), text);
+    }
     let url = url_of_part(&server, &["+@all", "-getrange", "~*", "&*"]);
     let run = program::run(&["invalidate", "--all", "--yes", "--redis", &url]).await;
     assert_eq!(run.code, Some(1), "{run:?}");
@@ -90,7 +111,7 @@ async fn shards_that_fail_are_named_beside_those_that_are_done() {
     for part in [
         "not invalidated in the shards 1, 2, 3, 4, 5, 6, 7 (",
         "NoPerm",
-        "run it again",
+        "correct what the errors name, then run it again",
     ] {
         assert!(run.errors.contains(part), "{part} is not in {run:?}");
     }
@@ -120,7 +141,18 @@ async fn audit_has_an_entry_or_a_note_says_that_it_has_none() {
     let run = program::run(&["invalidate", "--all", "--yes", "--redis", &url]).await;
     assert_eq!((run.code, audit()), (Some(0), 1), "{run:?}");
     assert!(
-        run.errors.contains("refuses the entry; help: ACL"),
+        run.errors.contains("refuses the entry: NOPERM; help: ACL"),
         "{run:?}"
     );
+}
+
+#[tokio::test]
+async fn entry_of_the_audit_that_a_full_server_refuses_is_no_missing_permission() {
+    let shop = Shop::with_users(&[42]).await;
+    let _: () = shop.server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let matching = ["invalidate", "--yes", "cli::user", "--matching", "*"];
+    let run = shop.run(&matching).await;
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.errors.contains("refuses the entry: OOM"), "{run:?}");
+    assert!(!run.errors.contains("ACL"), "{run:?}");
 }

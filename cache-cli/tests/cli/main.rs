@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bench;
+mod bench_failures;
 mod clean;
 mod data;
 mod docs;

@@ -1,10 +1,13 @@
 //! Records of functions with tags and windows: what `explain` and `get` say of their marks.
 
+use std::process::Stdio;
+
 use multi_tier_cached::{expire, invalidate, multi_tier_cached};
 use serde_json::{Value, json};
 use testbed::until;
 
 use crate::data::{Shop, offer, page};
+use crate::program;
 
 #[multi_tier_cached(ttl = "1h", name = "cli::absent", tags = ["page:{id}"], none_ttl = "1h")]
 async fn absent(id: u64) -> Option<u64> {
@@ -103,6 +106,20 @@ async fn record_that_a_tag_invalidated_is_still_there_and_the_entry_is_named() {
             .contains("entry 2 of the ledger invalidated its tag"),
         "{run:?}"
     );
+    // Both notes are documents if the output is, and need no reader.
+    let run = shop.run(&["--json", "get", "cli::page", "1"]).await;
+    let notes: Vec<Value> = run
+        .errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {run:?}")))
+        .collect();
+    assert_eq!(notes.len(), 2, "{run:?}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let url = shop.server.url();
+    let mut command = program::command(&["get", "cli::page", "1", "--redis", &url]);
+    let status = command.stderr(writer).stdout(Stdio::null()).status().await;
+    assert_eq!(status.unwrap().code(), Some(0));
 }
 
 #[tokio::test]

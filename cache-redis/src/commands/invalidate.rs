@@ -19,8 +19,8 @@ use crate::server::Identity;
 /// KEYS record, lease, sequence, and the audit's stream if there is one.
 /// ARGV digest of the key; who, what and the stream's length, if there is one; channel.
 ///
-/// Replies with the number of clients that receive the message, and with 0 if the server refused
-/// the entry of the audit, or 1.
+/// Replies with the number of clients that receive the message, and with 1, or with the code of the
+/// error if the server refused the entry of the audit.
 pub(super) static KEY: Script = Script::new(|| script(include_str!("lua/invalidate_key.lua")));
 
 /// Invalidates several keys in one step, which one message announces.
@@ -37,8 +37,8 @@ pub(super) static KEYS: Script = Script::new(|| script(include_str!("lua/invalid
 /// ARGV new epoch, digest of the function; who, what and the stream's length, if there is one;
 /// channel.
 ///
-/// Replies with the number of clients that receive the message, and with 0 if the server refused
-/// the entry of the audit, or 1.
+/// Replies with the number of clients that receive the message, and with 1, or with the code of the
+/// error if the server refused the entry of the audit.
 pub(super) static FUNCTION: Script =
     Script::new(|| script(include_str!("lua/invalidate_function.lua")));
 
@@ -47,8 +47,8 @@ pub(super) static FUNCTION: Script =
 /// KEYS history, sequence, and the audit's stream if there is one.
 /// ARGV new number, identity; who, what and the stream's length, if there is one; channel.
 ///
-/// Replies with the number of clients that receive the message, and with 0 if the server refused
-/// the entry of the audit, or 1.
+/// Replies with the number of clients that receive the message, and with 1, or with the code of the
+/// error if the server refused the entry of the audit.
 pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalidate_all.lua")));
 
 /// Replaces the history that a shard has, and begins none.
@@ -59,21 +59,29 @@ pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalida
 pub(super) static HISTORY: Script = Script::new(|| script(include_str!("lua/replace_history.lua")));
 
 /// Reply to an invalidation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Announced {
     /// The number of clients of this server that receive the message.
     pub(crate) listeners: u64,
-    /// `false` if the server refused the entry of the audit.
-    pub(crate) is_recorded: bool,
+    /// The code of the error with which the server refused the entry of the audit.
+    pub(crate) refusal: Option<String>,
 }
 
 impl Announced {
     fn parse(reply: Value) -> Result<Self, RedisError> {
-        let (listeners, recorded): (u64, u64) = typed(reply)?;
+        let (listeners, recorded): (u64, Value) = typed(reply)?;
         Ok(Self {
             listeners,
-            is_recorded: recorded == 1,
+            refusal: refusal(recorded)?,
         })
+    }
+}
+
+/// Returns the code of the error with which the server refused an entry of the audit.
+pub(super) fn refusal(recorded: Value) -> Result<Option<String>, RedisError> {
+    match recorded {
+        Value::Int(1) => Ok(None),
+        code => typed(code).map(Some),
     }
 }
 
@@ -287,7 +295,7 @@ mod tests {
         let refused = invalidate(&mut server, Target::Key(&key), Some(&audit)).await;
         assert_eq!(server.messages().await, ["k:7"]);
         assert!(
-            !refused.is_recorded && refused.listeners == 1,
+            refused.refusal.as_deref() == Some("WRONGTYPE") && refused.listeners == 1,
             "{refused:?}"
         );
     }

@@ -2,7 +2,8 @@
 
 use redis::{RedisError, Value};
 
-use super::command::{Command, Invocation, typed};
+use super::command::{Command, Invocation};
+use super::invalidate::refusal;
 use super::script::{Script, script};
 use crate::config::Audit;
 use crate::keys::Keys;
@@ -12,7 +13,7 @@ use crate::keys::Keys;
 /// KEYS stream.
 /// ARGV who, what, the stream's length.
 ///
-/// Replies with 1, or with 0 if the server refuses the entry.
+/// Replies with 1, or with the code of the error if the server refuses the entry.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/note.lua")));
 
 /// Adds an entry to the audit's stream.
@@ -24,8 +25,8 @@ pub(crate) struct Note<'a> {
 }
 
 impl Command for Note<'_> {
-    /// `false` if the server refused the entry.
-    type Reply = bool;
+    /// The code of the error with which the server refused the entry.
+    type Reply = Option<String>;
 
     fn script(&self) -> &'static redis::Script {
         &SCRIPT
@@ -39,8 +40,8 @@ impl Command for Note<'_> {
             .arg(self.audit.most);
     }
 
-    fn parse(reply: Value) -> Result<bool, RedisError> {
-        Ok(typed::<i64>(reply)? == 1)
+    fn parse(reply: Value) -> Result<Self::Reply, RedisError> {
+        refusal(reply)
     }
 }
 
@@ -61,12 +62,13 @@ mod tests {
             what: "f:1:*".to_owned(),
         };
         let stream = server.keys.audit();
-        assert!(server.send(note()).await);
+        assert_eq!(server.send(note()).await, None);
         let entries: Vec<(String, Vec<String>)> = server.ask(&["XRANGE", &stream, "-", "+"]).await;
         let fields: Vec<_> = entries.into_iter().map(|(_, fields)| fields).collect();
         assert_eq!(fields, [["who", "me", "what", "f:1:*"]]);
         server.ask::<()>(&["SET", &stream, "foreign"]).await;
-        assert!(!server.send(note()).await);
+        let refusal = server.send(note()).await;
+        assert_eq!(refusal.as_deref(), Some("WRONGTYPE"));
         assert_eq!(server.text(&stream).await, "foreign");
     }
 }

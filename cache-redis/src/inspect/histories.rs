@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use cache_core::Error;
-use cache_core::tier::Shard;
 
 use super::Inspection;
 use crate::errors::{failed, is_of_another_type};
 use crate::keys::history_of;
-use crate::other_layouts::{Asked, histories};
 use crate::server;
 
 /// The histories that are found under the names of a namespace.
@@ -32,16 +30,7 @@ impl Inspection {
         let Some(node) = self.nodes.first() else {
             return found;
         };
-        let asked = Asked {
-            connection: node.connection(),
-            info: &node.opened.entrance.info,
-            root: node.root.as_ref(),
-            limit: node.limit,
-        };
-        let name = |index| (index, self.history_name(index));
-        let mut answers = histories(asked, (0..Shard::MAX).map(name).collect()).await;
-        answers.sort_by_key(|(index, _)| *index);
-        for (index, answer) in answers {
+        for (index, answer) in node.histories(&self.namespace).await {
             match answer {
                 Ok(text) => {
                     let of = server::shards_of_history(&text);

@@ -21,14 +21,15 @@ const STEP: Duration = Duration::from_secs(5);
 const AUDIT: u32 = 10_000;
 
 /// Result of an invalidation in a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invalidated {
     /// The number of clients of the server that receive the message: instances, and tools that show
     /// messages.
     pub listeners: u64,
-    /// `false` if the server refused the entry of the audit.
-    pub is_recorded: bool,
+    /// The code of the error, such as `NOPERM`, with which the server refused the entry of the
+    /// audit; `None` if the entry was written.
+    pub audit_refusal: Option<String>,
     /// The number of deleted records; `None` if it was not counted.
     pub deleted: Option<u64>,
 }
@@ -117,7 +118,7 @@ impl Invalidated {
     fn of(announced: Announced, deleted: Option<u64>) -> Self {
         Self {
             listeners: announced.listeners,
-            is_recorded: announced.is_recorded,
+            audit_refusal: announced.refusal,
             deleted,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cache_core::Error;
+use cache_core::tier::Shard;
 use cache_core::tier::kit::AbortOnDrop;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
@@ -10,7 +11,9 @@ use redis::aio::MultiplexedConnection;
 use super::open::{config, open};
 use super::shard::InspectedShard;
 use crate::errors::failed;
+use crate::keys::history_of;
 use crate::locator::{Entrance, Found};
+use crate::other_layouts::{Answer, Asked, histories};
 use crate::server;
 use crate::transport::Pem;
 
@@ -88,6 +91,21 @@ impl Node {
         server::greet(&mut self.connection(), &heartbeat, 1)
             .await
             .map(drop)
+    }
+
+    /// Reads the histories of all shards that a namespace can have, in the order of their indices:
+    /// from this node, and from those that it names.
+    pub(super) async fn histories(&self, namespace: &str) -> Vec<Answer> {
+        let asked = Asked {
+            connection: self.connection(),
+            info: &self.opened.entrance.info,
+            root: self.root.as_ref(),
+            limit: self.limit,
+        };
+        let name = |index| (index, history_of(namespace, index));
+        let mut answers = histories(asked, (0..Shard::MAX).map(name).collect()).await;
+        answers.sort_by_key(|(index, _)| *index);
+        answers
     }
 
     /// Returns the server's clock, in milliseconds since 1970.

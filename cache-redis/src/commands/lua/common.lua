@@ -59,5 +59,10 @@ end
 local function audit(stream, who, what, most)
   if not stream then return 1 end
   local id = redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', 'who', who, 'what', what)
-  return (type(id) == 'table' and id.err) and 0 or 1
+  local refusal = type(id) == 'table' and id.err
+  if not refusal then return 1 end
+  if string.find(refusal, 'ACL failure', 1, true) or string.find(refusal, 'The user executing', 1, true) then
+    return 'NOPERM'
+  end
+  return string.match(refusal, '^%-?(%u+)') or 'ERR'
 end
