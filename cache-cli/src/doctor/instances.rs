@@ -1,5 +1,7 @@
 //! Differences between the instances that publish themselves.
 
+use std::time::Duration;
+
 use cache_core::inspect::{PublishedFunction, PublishedInstance};
 use cache_redis::inspect::Inspection;
 
@@ -8,8 +10,11 @@ use super::functions;
 use super::groups::{Groups, label, shown};
 use crate::published;
 
+/// The time after its period by which a publication may be late.
+const LATE: Duration = Duration::from_secs(1);
+
 pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
-    let instances = published::instances(inspection).await;
+    let instances = running(inspection).await;
     let name = inspection.namespace();
     if instances.is_empty() {
         let finding = Finding::not_known("settings", name, "no instance publishes itself");
@@ -24,6 +29,29 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
             .filter_map(|function| problem(name, function)),
     );
     findings
+}
+
+/// Returns the instances that have published within their periods. The state of one that was killed
+/// stays for some seconds, and its differences end with it.
+async fn running(inspection: &Inspection) -> Vec<PublishedInstance> {
+    let mut instances = published::instances(inspection).await;
+    let Some(shard) = inspection.shards().first() else {
+        return instances;
+    };
+    if let Ok(now) = inspection.node_of(shard).clock().await {
+        instances.retain(|instance| is_running(instance, now));
+    }
+    instances
+}
+
+/// `now`: the server's clock, in milliseconds.
+fn is_running(instance: &PublishedInstance, now: u64) -> bool {
+    // Other versions may publish no period.
+    if instance.period.is_zero() {
+        return true;
+    }
+    let age = Duration::from_millis(now.saturating_sub(instance.published));
+    age <= instance.period.saturating_add(LATE)
 }
 
 /// Groups instances by what each says.
