@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::inspect::{PublishedFunction, PublishedInstance};
+use cache_core::inspect::{PublishedFunction, PublishedInstance, keys};
 use cache_redis::inspect::Inspection;
 
 use super::finding::{Finding, State};
@@ -26,6 +26,7 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
     findings.extend(
         functions
             .iter()
+            .filter(|function| instances.iter().any(|instance| has(instance, function)))
             .filter_map(|function| problem(name, function)),
     );
     findings
@@ -97,6 +98,17 @@ fn agreement(at: &str, instances: &[PublishedInstance]) -> Vec<Finding> {
             "set the same in all instances (docs/operations.md)",
         ),
     ]
+}
+
+/// Returns `true` if an instance says that its program has a function. The description of a
+/// function outlives the last program that has it.
+fn has(instance: &PublishedInstance, function: &PublishedFunction) -> bool {
+    let settings = instance.function_settings.iter().flatten();
+    let mut fields = settings.flat_map(|settings| &settings.functions);
+    let is_described = fields
+        .any(|field| keys::split_function(field) == Some((&*function.name, function.version)));
+    let mut called = instance.snapshot.functions.iter();
+    is_described || called.any(|of| of.name == function.name && of.version == function.version)
 }
 
 /// The line of a function that does not use the tiers that its code names.

@@ -136,3 +136,22 @@ async fn instance_that_was_shut_down_is_no_longer_published() {
     shop.instance.runtime.shutdown().await.unwrap();
     assert!(!is_published());
 }
+
+/// Its field stays in the hash while any instance publishes.
+#[tokio::test]
+async fn function_that_no_instance_has_is_not_reported() {
+    let shop = Shop::with_users(&[1]).await;
+    shop.until_published().await;
+    let field = |name: &str, function: &str| {
+        let text = format!("{{\"name\":\"{name}\",\"version\":1,\"problem\":\"no tier l9\"}}");
+        let _: Value = shop
+            .server
+            .command(&["HSET", "{cache:0}:#functions", function, &text]);
+    };
+    field("cli::gone", "cli::gone:1");
+    let url = shop.server.url();
+    Report::of(&url).await.is_clean();
+    field("cli::user", "cli::user:1");
+    let report = Report::of(&url).await;
+    report.finds("warn", "functions", "cli::user:1: no tier l9");
+}
