@@ -34,7 +34,7 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
 
 /// Returns the instances that have published within their periods. The state of one that was killed
 /// stays for some seconds, and its differences end with it.
-async fn running(inspection: &Inspection) -> Vec<PublishedInstance> {
+pub(super) async fn running(inspection: &Inspection) -> Vec<PublishedInstance> {
     let mut instances = published::instances(inspection).await;
     let Some(shard) = inspection.shards().first() else {
         return instances;
@@ -75,27 +75,25 @@ fn agreement(at: &str, instances: &[PublishedInstance]) -> Vec<Finding> {
     };
     let versions = groups(instances, |instance| instance.version.clone());
     let settings = groups(instances, settings);
-    let line = |check, groups: &Groups, meaning: &str, mend: &str| {
+    let line = |check, groups: &Groups, meaning: &str| {
         if let [only] = groups.keys().collect::<Vec<_>>()[..] {
             let what = format!("{} instances agree: {only}", instances.len());
             return Finding::ok(check, at, what);
         }
-        Finding::new(check, State::Warn, at, shown(groups).join("; "))
-            .means(meaning)
-            .mended_by(mend)
+        Finding::new(check, State::Warn, at, shown(groups).join("; ")).means(meaning)
     };
     vec![
         line(
             "versions",
             &versions,
-            "instances of different versions work together during a deploy, and should not stay so",
-            "deploy the newer version everywhere",
+            "instances of different versions work together during a deploy, and should not stay \
+             so: deploy the newer version everywhere",
         ),
         line(
             "settings",
             &settings,
-            "the smaller record size and the larger bound apply in some instances only",
-            "set the same in all instances (docs/operations.md)",
+            "the smaller record size and the larger bound apply in some instances only: set the \
+             same in all instances (docs/operations.md)",
         ),
     ]
 }
