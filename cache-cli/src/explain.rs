@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let mut explanation = Explanation::default();
     let name = key.name();
     explanation.add("key", printable(&name), json!(name));
-    let instances = published::instances(inspection).await;
+    let instances = published::instances(inspection).await.unwrap_or_default();
     let shards: Vec<&InspectedShard> = match shard {
         Some(shard) => vec![shard],
         None => inspection.shards().iter().collect(),

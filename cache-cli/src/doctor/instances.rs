@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cache_core::inspect::{PublishedFunction, PublishedInstance, keys};
 use cache_redis::inspect::Inspection;
+use redis::RedisError;
 
 use super::finding::{Finding, State};
 use super::functions;
@@ -14,8 +15,14 @@ use crate::published;
 const LATE: Duration = Duration::from_secs(1);
 
 pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
-    let instances = running(inspection).await;
     let name = inspection.namespace();
+    let instances = match running(inspection).await {
+        Ok(instances) => instances,
+        Err(error) => {
+            let why = format!("what instances publish cannot be read: {error}");
+            return vec![Finding::not_known("settings", name, why)];
+        }
+    };
     if instances.is_empty() {
         let finding = Finding::not_known("settings", name, "no instance publishes itself");
         return vec![finding.means("with `Redis::observe`, versions and settings are compared")];
@@ -34,15 +41,18 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
 
 /// Returns the instances that have published within their periods. The state of one that was killed
 /// stays for some seconds, and its differences end with it.
-pub(super) async fn running(inspection: &Inspection) -> Vec<PublishedInstance> {
-    let mut instances = published::instances(inspection).await;
+///
+/// # Errors
+/// The server does not answer, or refuses a command.
+pub(super) async fn running(inspection: &Inspection) -> Result<Vec<PublishedInstance>, RedisError> {
+    let mut instances = published::instances(inspection).await?;
     let Some(shard) = inspection.shards().first() else {
-        return instances;
+        return Ok(instances);
     };
     if let Ok(now) = inspection.node_of(shard).clock().await {
         instances.retain(|instance| is_running(instance, now));
     }
-    instances
+    Ok(instances)
 }
 
 /// `now`: the server's clock, in milliseconds.

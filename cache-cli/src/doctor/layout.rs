@@ -83,7 +83,7 @@ async fn conflict(inspection: &Inspection, layouts: &BTreeMap<usize, Vec<u8>>) -
 /// The number of shards that all published instances are set to; `None` without one, or if they
 /// differ.
 async fn published(inspection: &Inspection) -> Option<usize> {
-    let instances = instances::running(inspection).await;
+    let instances = instances::running(inspection).await.ok()?;
     let mut numbers = instances.iter().map(|of| usize::from(of.settings.shards));
     let first = numbers.next().filter(|shards| *shards > 0)?;
     numbers.all(|shards| shards == first).then_some(first)
