@@ -53,7 +53,8 @@ pub(crate) async fn run(
     target: &Target,
 ) -> Result<Verdict, Failure> {
     let located = target::locate(inspection, target).await?;
-    let Located { shard, key, .. } = located.complete()?;
+    let unfinished = located.unfinished();
+    let Located { shard, key, .. } = located;
     let key = match shard {
         Some(_) => key,
         None => search::in_audit(inspection, &key).await.unwrap_or(key),
@@ -86,7 +87,10 @@ pub(crate) async fn run(
         }
         None => {
             let state = RecordState::Absent;
-            let text = format!("{}: {}", state.name(), state.meaning());
+            let text = match &unfinished {
+                None => format!("{}: {}", state.name(), state.meaning()),
+                Some(_) => "absent as written: there is no record of exactly this key".to_owned(),
+            };
             explanation.add("redis", text, json!({"state": state.name()}));
         }
     }
@@ -95,6 +99,9 @@ pub(crate) async fn run(
     memory(&mut explanation, &key, &instances);
     entries(&mut explanation, &shards, &key, &tags).await;
     explanation.print(output)?;
+    if let Some((problem, help)) = unfinished {
+        output.note(&problem, Some(help));
+    }
     Ok(verdict)
 }
 

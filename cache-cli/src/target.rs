@@ -27,17 +27,22 @@ pub(crate) struct Located<'a> {
 impl Located<'_> {
     /// Refuses a search that ended early: "there is no record" would not be known.
     pub(crate) fn complete(self) -> Result<Self, Failure> {
-        let Some(looked_at) = self.looked_at else {
-            return Ok(self);
-        };
-        Err(Failure::not_found(
-            format!(
-                "no key like `{}` was found among the first {looked_at} keys of the server, and \
-                 the search ended there",
-                self.key.name()
-            ),
-            "write the types of numbers, such as `7i32`, as `keys` lists them",
-        ))
+        match self.unfinished() {
+            None => Ok(self),
+            Some((problem, help)) => Err(Failure::not_found(problem, help)),
+        }
+    }
+
+    /// Returns what is not known after a search that ended early, and what helps.
+    pub(crate) fn unfinished(&self) -> Option<(String, &'static str)> {
+        let looked_at = self.looked_at?;
+        let problem = format!(
+            "no key like `{}` was found among the first {looked_at} keys of the server, and the \
+             search ended there",
+            self.key.name()
+        );
+        let help = "write the types of numbers, such as `7i32`, as `keys` lists them";
+        Some((problem, help))
     }
 }
 
