@@ -8,7 +8,7 @@ use cache_redis::inspect::{InspectedShard, Inspection, Place};
 
 use crate::audit;
 use crate::failure::Failure;
-use crate::scan::{STEP, Scan};
+use crate::scan::{STEP, Scan, Walk};
 
 /// The largest number of steps of a search through the keys of a shard.
 const MOST_STEPS: usize = 400;
@@ -154,6 +154,48 @@ fn one(mut found: Vec<(&InspectedShard, RecordKey)>) -> Found<'_> {
             .map_or(Found::Nothing, |(shard, key)| Found::One(shard, key)),
         _ => Found::Several(found.into_iter().map(|(_, key)| key.arguments).collect()),
     }
+}
+
+/// The functions of the records and epochs that a search found.
+#[derive(Debug)]
+pub(crate) struct FoundFunctions {
+    /// Each once, in the order of their versions.
+    pub(crate) functions: Vec<Arc<FunctionKey>>,
+    /// The number of keys that were looked at, if the search ended before all were.
+    pub(crate) looked_at: Option<usize>,
+}
+
+/// Looks through the keys of all servers for those of functions that are meant. Of a function whose
+/// epoch was evicted, or which no instance publishes, nothing else may be there.
+pub(crate) async fn functions(
+    inspection: &Inspection,
+    is_meant: impl Fn(&FunctionKey) -> bool,
+) -> Result<FoundFunctions, Failure> {
+    let mut functions: Vec<Arc<FunctionKey>> = Vec::new();
+    let mut looked_at = None;
+    for mut walk in Walk::of_nodes(inspection) {
+        let mut steps = 0;
+        while !walk.is_finished() {
+            if steps == MOST_STEPS {
+                looked_at = Some(MOST_STEPS * STEP);
+                break;
+            }
+            steps += 1;
+            let found = walk.next().await?;
+            for (shard, names) in walk.shards().iter().zip(found) {
+                let keys = names.iter().filter_map(|name| shard.key_named(name));
+                let keys = keys.filter(|of| matches!(of.place, Place::Record | Place::Epoch));
+                let meant = keys.filter_map(|of| of.function.filter(|of| is_meant(of)));
+                functions.extend(meant);
+                functions.sort_by_key(|of| of.version);
+                functions.dedup_by_key(|of| of.version);
+            }
+        }
+    }
+    Ok(FoundFunctions {
+        functions,
+        looked_at,
+    })
 }
 
 /// Returns the key that an entry of the audit names, if it is this key apart from types and quotes.

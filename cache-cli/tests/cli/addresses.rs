@@ -112,7 +112,7 @@ async fn function_that_no_instance_has_is_not_reported_as_invalidated() {
         is(
             &run,
             1,
-            "no instance has stored anything of the function `cli::usr:1`",
+            "nothing of the function `cli::usr:1` is stored",
         );
     }
     let run = shop
