@@ -267,7 +267,13 @@ async fn entries(
     for shard in shards {
         let stream = shard.controls().audit;
         let entries = audit::last(&mut shard.connection(), &stream, SEARCHED).await;
-        let entries = entries.unwrap_or_default().into_iter();
+        let entries = match entries {
+            Ok(entries) => entries.into_iter(),
+            Err(error) => {
+                explanation.add("audit", format!("not known: {error}"), Value::Null);
+                return;
+            }
+        };
         found.extend(
             entries.filter(|entry| entry.concerns(&function, &name) || entry.concerns_tags(tags)),
         );

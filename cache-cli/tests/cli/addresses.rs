@@ -109,11 +109,7 @@ async fn function_that_no_instance_has_is_not_reported_as_invalidated() {
         let run = shop
             .run(&[&["invalidate", "--yes"], arguments].concat())
             .await;
-        is(
-            &run,
-            1,
-            "nothing of the function `cli::usr:1` is stored",
-        );
+        is(&run, 1, "nothing of the function `cli::usr:1` is stored");
     }
     let run = shop
         .run(&["invalidate", "--all", "--yes", "--namespace", "shop"])
