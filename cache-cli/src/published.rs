@@ -7,6 +7,12 @@ use cache_redis::inspect::{InspectedShard, Inspection};
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisError};
 
+/// Returns `true` if a key has a type that the command is not for, so that it is of another
+/// program.
+pub(crate) fn is_of_another_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
+}
+
 /// Runs a command on a published key; the default if it is missing, or of another type.
 ///
 /// # Errors
@@ -22,7 +28,7 @@ async fn read<T: FromRedisValue + Default>(
     let mut request = redis::cmd(command);
     request.arg(shard.published_name(name)).arg(arguments);
     match request.query_async(connection).await {
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(T::default()),
+        Err(error) if is_of_another_type(&error) => Ok(T::default()),
         reply => reply,
     }
 }

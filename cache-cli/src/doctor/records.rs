@@ -8,6 +8,7 @@ use redis::RedisError;
 
 use super::finding::{Finding, State};
 use crate::failure::Failure;
+use crate::published::is_of_another_type;
 use crate::scan::{STEP, Walk};
 
 /// The number of keys that one round trip asks for.
@@ -318,10 +319,6 @@ fn function_of(shard: &InspectedShard, name: &str) -> Option<String> {
         Some(_) => None,
         None => Some(UNNAMED.to_owned()),
     }
-}
-
-fn is_of_another_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
 }
 
 /// Splits records so that each portion has few bytes, or one record.
