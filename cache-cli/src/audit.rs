@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
 use crate::marks;
@@ -36,6 +37,14 @@ impl AuditEntry {
         millis.and_then(|millis| millis.parse().ok()).unwrap_or(0)
     }
 
+    /// The order of the entry among those of all shards: by its time, and by its number among those
+    /// of the same millisecond.
+    pub(crate) fn order(&self) -> (u64, u64) {
+        let number = self.id.split('-').nth(1);
+        let number = number.and_then(|number| number.parse().ok());
+        (self.millis(), number.unwrap_or(0))
+    }
+
     /// Returns `true` if the entry concerns a key: it, its function, or everything. The pattern of
     /// an invalidation of several keys is not compared.
     pub(crate) fn concerns(&self, function: &str, key: &str) -> bool {
@@ -67,20 +76,27 @@ pub(crate) fn subject(what: &str) -> &str {
     rest.unwrap_or(what)
 }
 
-/// Returns the last entries of a stream, the oldest of them first. `None` if the user may not read
-/// it.
+/// Returns the last entries of a stream, the oldest of them first.
+///
+/// # Errors
+/// The server does not answer, or refuses the command.
 pub(crate) async fn last(
     connection: &mut MultiplexedConnection,
     stream: &str,
     number: usize,
-) -> Option<Vec<AuditEntry>> {
+) -> Result<Vec<AuditEntry>, RedisError> {
     if number == 0 {
-        return Some(Vec::new());
+        return Ok(Vec::new());
     }
     let mut read = redis::cmd("XREVRANGE");
     read.arg(stream).arg("+").arg("-").arg("COUNT").arg(number);
-    let entries: Vec<RawEntry> = read.query_async(connection).await.ok()?;
-    Some(entries.into_iter().rev().map(AuditEntry::new).collect())
+    let entries: Vec<RawEntry> = read.query_async(connection).await?;
+    Ok(entries.into_iter().rev().map(AuditEntry::new).collect())
+}
+
+/// Returns `true` if the user may not read the audit.
+pub(crate) fn is_refused(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
 }
 
 /// Returns a time of day in UTC.

@@ -53,7 +53,8 @@ pub(crate) async fn run(
     target: &Target,
 ) -> Result<Verdict, Failure> {
     let located = target::locate(inspection, target).await?;
-    let Located { shard, key, .. } = located.complete()?;
+    let unfinished = located.unfinished();
+    let Located { shard, key, .. } = located;
     let key = match shard {
         Some(_) => key,
         None => search::in_audit(inspection, &key).await.unwrap_or(key),
@@ -61,7 +62,7 @@ pub(crate) async fn run(
     let mut explanation = Explanation::default();
     let name = key.name();
     explanation.add("key", printable(&name), json!(name));
-    let instances = published::instances(inspection).await;
+    let instances = published::instances(inspection).await.unwrap_or_default();
     let shards: Vec<&InspectedShard> = match shard {
         Some(shard) => vec![shard],
         None => inspection.shards().iter().collect(),
@@ -86,7 +87,10 @@ pub(crate) async fn run(
         }
         None => {
             let state = RecordState::Absent;
-            let text = format!("{}: {}", state.name(), state.meaning());
+            let text = match &unfinished {
+                None => format!("{}: {}", state.name(), state.meaning()),
+                Some(_) => "absent as written: there is no record of exactly this key".to_owned(),
+            };
             explanation.add("redis", text, json!({"state": state.name()}));
         }
     }
@@ -95,6 +99,9 @@ pub(crate) async fn run(
     memory(&mut explanation, &key, &instances);
     entries(&mut explanation, &shards, &key, &tags).await;
     explanation.print(output)?;
+    if let Some((problem, help)) = unfinished {
+        output.note(&problem, Some(help));
+    }
     Ok(verdict)
 }
 
@@ -260,7 +267,13 @@ async fn entries(
     for shard in shards {
         let stream = shard.controls().audit;
         let entries = audit::last(&mut shard.connection(), &stream, SEARCHED).await;
-        let entries = entries.unwrap_or_default().into_iter();
+        let entries = match entries {
+            Ok(entries) => entries.into_iter(),
+            Err(error) => {
+                explanation.add("audit", format!("not known: {error}"), Value::Null);
+                return;
+            }
+        };
         found.extend(
             entries.filter(|entry| entry.concerns(&function, &name) || entry.concerns_tags(tags)),
         );

@@ -20,6 +20,7 @@ pub(crate) async fn judge(
         return Ok(None);
     }
     let marks = Marks {
+        // Without a mark, no ledger is that of the load.
         mark: record.mark.unwrap_or_default(),
         tags: &record.tags,
         key: record.short_digest(),
@@ -97,6 +98,10 @@ pub(crate) fn reason(judged: &JudgedMarks) -> String {
         MarksReason::FunctionExpired { number } => {
             format!("entry {number} of the ledger expired the function after the load began")
         }
+        MarksReason::NoMark => {
+            "an earlier build stored it without a mark: nothing says what was invalidated since"
+                .to_owned()
+        }
         MarksReason::NoLedger => {
             "the server has no ledger: it was lost, and with it what was invalidated or expired"
                 .to_owned()
@@ -121,6 +126,7 @@ fn parts(reason: MarksReason) -> (&'static str, Option<u64>, Option<u64>) {
         MarksReason::TagExpired { tag, number } => ("tag expired", Some(tag), Some(number)),
         MarksReason::KeyExpired { number } => ("key expired", None, Some(number)),
         MarksReason::FunctionExpired { number } => ("function expired", None, Some(number)),
+        MarksReason::NoMark => ("no mark", None, None),
         MarksReason::NoLedger => ("no ledger", None, None),
         MarksReason::OtherLedger => ("other ledger", None, None),
         MarksReason::Forgotten => ("forgotten", None, None),

@@ -39,7 +39,7 @@ pub(crate) enum RecordState {
     Nothing,
     /// Its life has ended.
     Stale,
-    /// Its key, its function or a tag was expired.
+    /// Its key, its function or a tag was expired, or the ledger that would say so was lost.
     Expired,
     /// The function was invalidated.
     OtherEpoch,
@@ -85,7 +85,7 @@ impl RecordState {
                 "the life of the value has ended: a call loads it, or gets the stale value within a window of the function"
             }
             Self::Expired => {
-                "the value was expired: a call loads it, or gets the stale value within a window of the function"
+                "the value was expired, or the ledger of expiries does not reach back so far: a call loads it, or gets the stale value within a window of the function"
             }
             Self::OtherEpoch => {
                 "the function was invalidated after the record was stored, or the key of its epoch was lost"

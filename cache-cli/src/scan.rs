@@ -1,6 +1,6 @@
-//! Walks over the keys of a shard.
+//! Walks over the keys of a shard, or of all shards of a node.
 
-use cache_redis::inspect::InspectedShard;
+use cache_redis::inspect::{InspectedShard, Inspection};
 
 use crate::failure::Failure;
 
@@ -45,5 +45,60 @@ impl<'a> Scan<'a> {
                 .map(|name| String::from_utf8_lossy(&name).into_owned())
                 .collect(),
         ))
+    }
+}
+
+/// A walk over the keys of all shards that a node has. A server has no list of the keys of one
+/// shard: a walk for each shard would look at all keys as often.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    shards: Vec<&'a InspectedShard>,
+    scan: Scan<'a>,
+}
+
+impl<'a> Walk<'a> {
+    /// Begins a walk for each node that has shards.
+    pub(crate) fn of_nodes(inspection: &'a Inspection) -> Vec<Self> {
+        let nodes = inspection.nodes().iter();
+        let of_node = |address: String| {
+            let shards = inspection.shards().iter();
+            let is_here = |shard: &&InspectedShard| inspection.node_of(shard).address() == address;
+            let shards: Vec<&InspectedShard> = shards.filter(is_here).collect();
+            let pattern = match shards[..] {
+                [] => return None,
+                [only] => only.pattern(),
+                // No character that a namespace may have is special.
+                _ => format!("{{{}:*}}:*", inspection.namespace()),
+            };
+            let scan = Scan::new(shards[0], pattern);
+            Some(Self { shards, scan })
+        };
+        nodes.filter_map(|node| of_node(node.address())).collect()
+    }
+
+    pub(crate) fn shards(&self) -> &[&'a InspectedShard] {
+        &self.shards
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.scan.cursor.is_none()
+    }
+
+    /// Returns the names that the next step finds, for each shard in the order of
+    /// [`shards`](Self::shards).
+    pub(crate) async fn next(&mut self) -> Result<Vec<Vec<String>>, Failure> {
+        let names = self.scan.next().await?.unwrap_or_default();
+        let prefixes = self.shards.iter().map(|shard| shard.published_name(""));
+        let mut of_shards: Vec<(String, Vec<String>)> =
+            prefixes.map(|prefix| (prefix, Vec::new())).collect();
+        for name in names {
+            let of_shard = of_shards
+                .iter_mut()
+                .find(|(prefix, _)| name.starts_with(prefix));
+            if let Some((_, names)) = of_shard {
+                names.push(name);
+            }
+        }
+        Ok(of_shards.into_iter().map(|(_, names)| names).collect())
     }
 }

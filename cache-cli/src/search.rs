@@ -8,7 +8,7 @@ use cache_redis::inspect::{InspectedShard, Inspection, Place};
 
 use crate::audit;
 use crate::failure::Failure;
-use crate::scan::{STEP, Scan};
+use crate::scan::{STEP, Scan, Walk};
 
 /// The largest number of steps of a search through the keys of a shard.
 const MOST_STEPS: usize = 400;
@@ -19,6 +19,7 @@ const ENTRIES: usize = 1_000;
 /// The types that are written behind integers. One without a type is a `u64`.
 const SIGNED: [&str; 5] = ["i8", "i16", "i32", "i64", "i128"];
 const UNSIGNED: [&str; 4] = ["u8", "u16", "u32", "u128"];
+const FLOATS: [&str; 2] = ["f32", "f64"];
 
 /// Result of a search.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ pub(crate) async fn find<'a>(
             found.push((shard, key));
         }
     }
-    // The spellings of an integer are all that there are, and only numbers have types.
-    let may_have_types = !is_integer(text) && text.contains(|c: char| c.is_ascii_digit());
+    // The spellings of an integer are all that there are.
+    let may_have_types = !is_integer(text) && has_untyped_number(text);
     if found.is_empty() && may_have_types {
         return scan(inspection, function, text).await;
     }
@@ -77,6 +78,17 @@ fn spellings(text: &str) -> Vec<String> {
 fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns `true` if a text has a number without a type, so that a key may have it with one.
+fn has_untyped_number(text: &str) -> bool {
+    let is_of_word = |c: char| c.is_alphanumeric() || "_.@%'".contains(c);
+    let mut words = text.split(|c: char| !is_of_word(c));
+    words.any(|word| {
+        let is_number = word.starts_with(|c: char| c.is_ascii_digit());
+        let mut types = SIGNED.iter().chain(&UNSIGNED).chain(&FLOATS);
+        is_number && !types.any(|of| word.ends_with(of))
+    })
 }
 
 /// Returns the keys that have a record, a lease or guards in a shard.
@@ -144,6 +156,48 @@ fn one(mut found: Vec<(&InspectedShard, RecordKey)>) -> Found<'_> {
     }
 }
 
+/// The functions of the records and epochs that a search found.
+#[derive(Debug)]
+pub(crate) struct FoundFunctions {
+    /// Each once, in the order of their versions.
+    pub(crate) functions: Vec<Arc<FunctionKey>>,
+    /// The number of keys that were looked at, if the search ended before all were.
+    pub(crate) looked_at: Option<usize>,
+}
+
+/// Looks through the keys of all servers for those of functions that are meant. Of a function whose
+/// epoch was evicted, or which no instance publishes, nothing else may be there.
+pub(crate) async fn functions(
+    inspection: &Inspection,
+    is_meant: impl Fn(&FunctionKey) -> bool,
+) -> Result<FoundFunctions, Failure> {
+    let mut functions: Vec<Arc<FunctionKey>> = Vec::new();
+    let mut looked_at = None;
+    for mut walk in Walk::of_nodes(inspection) {
+        let mut steps = 0;
+        while !walk.is_finished() {
+            if steps == MOST_STEPS {
+                looked_at = Some(MOST_STEPS * STEP);
+                break;
+            }
+            steps += 1;
+            let found = walk.next().await?;
+            for (shard, names) in walk.shards().iter().zip(found) {
+                let keys = names.iter().filter_map(|name| shard.key_named(name));
+                let keys = keys.filter(|of| matches!(of.place, Place::Record | Place::Epoch));
+                let meant = keys.filter_map(|of| of.function.filter(|of| is_meant(of)));
+                functions.extend(meant);
+                functions.sort_by_key(|of| of.version);
+                functions.dedup_by_key(|of| of.version);
+            }
+        }
+    }
+    Ok(FoundFunctions {
+        functions,
+        looked_at,
+    })
+}
+
 /// Returns the key that an entry of the audit names, if it is this key apart from types and quotes.
 /// Nothing else is left of a key that was invalidated and is not loaded.
 pub(crate) async fn in_audit(inspection: &Inspection, key: &RecordKey) -> Option<RecordKey> {
@@ -188,6 +242,24 @@ mod tests {
         assert!(glob.matches("a*[b]?\\"));
         assert!(!glob.matches("axb?\\") && !glob.matches("a*b?\\"));
         assert!(exactly("42").unwrap().matches("42i32"), "without its type");
+    }
+
+    #[test]
+    fn text_that_is_written_as_in_keys_has_no_number_without_a_type() {
+        for text in [
+            "7i32,'42'",
+            "'a7'",
+            "a7",
+            "1.5f64",
+            "[1u8,2u8]",
+            "'a%207'",
+            "",
+        ] {
+            assert!(!has_untyped_number(text), "{text}");
+        }
+        for text in ["7,ann", "7i32,8", "[1u8,2]", "(-3)", "1.5"] {
+            assert!(has_untyped_number(text), "{text}");
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(crate) async fn run(
     let (sender, mut events) = mpsc::channel(MOST_WAITING);
     // Ends with this function.
     let mut readers = JoinSet::new();
+    let mut earlier = Vec::new();
     for shard in inspection.shards() {
         let node = inspection.node_of(shard);
         // Subscribed before the last entries are read, so that nothing happens in between.
@@ -53,19 +54,34 @@ pub(crate) async fn run(
         readers.spawn(follow_channel(messages, shard.index(), sender.clone()));
         let stream = shard.controls().audit;
         let (mut connection, driver) = node.open().await?;
-        let after = match audit::last(&mut connection, &stream, arguments.last.max(1)).await {
-            Some(entries) => begin(&mut printer, arguments.last, entries)?,
-            None => {
+        let entries = match audit::last(&mut connection, &stream, arguments.last.max(1)).await {
+            Ok(entries) => entries,
+            Err(error) if audit::is_refused(&error) => {
                 printer.print(Event::Refused(shard.index()))?;
                 continue;
             }
+            // The server refuses it for another reason, such as a key of another program.
+            Err(error) if error.code().is_some() => {
+                let text = format!("the audit of shard {} cannot be read", shard.index());
+                output.note(&format!("{text}: {error}"), None);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
+        let after = entries.last();
+        let after = after.map_or_else(|| "0-0".to_owned(), |entry| entry.id.clone());
+        earlier.extend(entries);
         let (sender, index) = (sender.clone(), shard.index());
         readers.spawn(async move {
             let _driver = driver;
             let end = follow_audit(connection, stream, after, &sender).await;
             let _ = sender.send(end(index)).await;
         });
+    }
+    // Events of the readers wait until the earlier ones are printed.
+    earlier.sort_by_key(AuditEntry::order);
+    for entry in earlier.split_off(earlier.len().saturating_sub(arguments.last)) {
+        printer.print(Event::Audit(entry))?;
     }
     // The events end with the readers.
     drop(sender);
@@ -90,23 +106,6 @@ pub(crate) async fn run(
         }
     }
     Ok(Verdict::Fine)
-}
-
-/// Prints the entries that are there, and returns the id after which new ones follow.
-fn begin(
-    printer: &mut Printer<'_>,
-    number: usize,
-    entries: Vec<AuditEntry>,
-) -> Result<String, Failure> {
-    let after = entries
-        .last()
-        .map_or_else(|| "0-0".to_owned(), |entry| entry.id.clone());
-    if number > 0 {
-        for entry in entries {
-            printer.print(Event::Audit(entry))?;
-        }
-    }
-    Ok(after)
 }
 
 async fn follow_channel(mut messages: Messages, shard: u8, sender: mpsc::Sender<Event>) {
@@ -144,7 +143,7 @@ async fn follow_audit(
             read.query_async(&mut connection).await;
         let found = match found {
             Ok(found) => found,
-            Err(error) if error.code() == Some("NOPERM") => return Event::Refused,
+            Err(error) if audit::is_refused(&error) => return Event::Refused,
             Err(_) => return |shard| Event::Lost("audit", shard),
         };
         for raw in found.into_iter().flatten().flat_map(|(_, entries)| entries) {

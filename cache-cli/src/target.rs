@@ -27,17 +27,22 @@ pub(crate) struct Located<'a> {
 impl Located<'_> {
     /// Refuses a search that ended early: "there is no record" would not be known.
     pub(crate) fn complete(self) -> Result<Self, Failure> {
-        let Some(looked_at) = self.looked_at else {
-            return Ok(self);
-        };
-        Err(Failure::not_found(
-            format!(
-                "no key like `{}` was found among the first {looked_at} keys of the server, and \
-                 the search ended there",
-                self.key.name()
-            ),
-            "write the types of numbers, such as `7i32`, as `keys` lists them",
-        ))
+        match self.unfinished() {
+            None => Ok(self),
+            Some((problem, help)) => Err(Failure::not_found(problem, help)),
+        }
+    }
+
+    /// Returns what is not known after a search that ended early, and what helps.
+    pub(crate) fn unfinished(&self) -> Option<(String, &'static str)> {
+        let looked_at = self.looked_at?;
+        let problem = format!(
+            "no key like `{}` was found among the first {looked_at} keys of the server, and the \
+             search ended there",
+            self.key.name()
+        );
+        let help = "write the types of numbers, such as `7i32`, as `keys` lists them";
+        Some((problem, help))
     }
 }
 
@@ -54,7 +59,7 @@ pub(crate) async fn function(
                 true => FunctionKey::found(name.to_owned(), version),
                 false => FunctionKey::new(name, version),
             })),
-            (name, None) => Err(unknown(inspection, name)),
+            (_, None) => stored(inspection, text).await,
         },
     }
 }
@@ -64,18 +69,37 @@ pub(crate) async fn existing_function(
     inspection: &Inspection,
     text: &str,
 ) -> Result<Arc<FunctionKey>, Failure> {
-    let known = known_function(inspection, text).await?;
-    known.ok_or_else(|| unknown(inspection, text))
+    match known_function(inspection, text).await? {
+        Some(function) => Ok(function),
+        None => stored(inspection, text).await,
+    }
 }
 
-fn unknown(inspection: &Inspection, name: &str) -> Failure {
-    Failure::not_found(
-        format!(
-            "no instance has stored anything of the function `{name}` in the namespace `{}`",
-            inspection.namespace()
+/// Returns the function that a text names, of which a record is stored.
+async fn stored(inspection: &Inspection, text: &str) -> Result<Arc<FunctionKey>, Failure> {
+    let (name, version) = split_version(text);
+    let names = [FunctionKey::new(name, 0).name, name.to_owned()];
+    let is_meant = |of: &FunctionKey| {
+        names.contains(&of.name) && version.is_none_or(|version| version == of.version)
+    };
+    let found = search::functions(inspection, is_meant).await?;
+    if let Some(function) = one_of(name, found.functions)? {
+        return Ok(function);
+    }
+    let namespace = inspection.namespace();
+    let problem = match found.looked_at {
+        None => {
+            format!("nothing of the function `{text}` is stored in the namespace `{namespace}`")
+        }
+        Some(looked_at) => format!(
+            "nothing of the function `{text}` was found in the namespace `{namespace}`, among the \
+             first {looked_at} keys of the server"
         ),
+    };
+    Err(Failure::not_found(
+        problem,
         "`multi-tier-cached keys` lists the functions; the name is that in keys and metrics",
-    )
+    ))
 }
 
 async fn known_function(
@@ -99,8 +123,16 @@ async fn known_function(
         })
         .await?;
     }
+    one_of(name, known.into_iter().map(Arc::new).collect())
+}
+
+/// Returns the only function of these; `None` if there is none.
+fn one_of(
+    name: &str,
+    mut known: Vec<Arc<FunctionKey>>,
+) -> Result<Option<Arc<FunctionKey>>, Failure> {
     let [first, _, ..] = &known[..] else {
-        return Ok(known.pop().map(Arc::new));
+        return Ok(known.pop());
     };
     let list: Vec<String> = known.iter().map(|of| of.version.to_string()).collect();
     Err(Failure::usage(

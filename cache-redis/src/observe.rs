@@ -49,13 +49,28 @@ impl Publisher {
         *lock(&self.0) = Some(task);
     }
 
-    /// Ends the task.
-    pub(crate) async fn stop(&self) {
+    /// Ends the task, and removes the state of the instance, so that tools do not take it for one
+    /// that runs. Nothing is removed without a link.
+    pub(crate) async fn stop(&self, session: &RedisSession) {
         let task = lock(&self.0).take();
-        if let Some(task) = task {
-            task.stop().await;
-        }
+        let Some(task) = task else {
+            return;
+        };
+        task.stop().await;
+        let (Some(name), Ok(mut link)) = (&session.settings.observe, session.require_link()) else {
+            return;
+        };
+        let mut remove = redis::cmd("DEL");
+        remove.arg(session.keys.instance(&id(name, session)));
+        let removed = remove.exec_async(&mut link.data);
+        // If it is not removed, it expires.
+        let _ = timeout(session.settings.time_limit, removed).await;
     }
+}
+
+/// Identifies an instance among those that publish.
+fn id(name: &str, session: &RedisSession) -> String {
+    format!("{name}-{}", session.owner)
 }
 
 /// The state of the task.
@@ -75,7 +90,7 @@ impl Publication {
     fn new(name: &str, session: Arc<RedisSession>, runtime: Arc<dyn ObservedRuntime>) -> Self {
         let (settings, now) = (&session.settings, session.now());
         let about = AboutInstance {
-            id: format!("{name}-{}", session.owner),
+            id: id(name, &session),
             name: name.to_owned(),
             number: session.owner,
             began: now,

@@ -180,9 +180,8 @@ fn difference<'a>(
         format!("{name}: {}", parts.join("; ")),
     )
     .means(format!(
-        "{consequence}; expected only while a deploy is under way"
+        "{consequence}; expected only while a deploy is under way: {mend}"
     ))
-    .mended_by(mend)
 }
 
 /// Returns some lines, and one for the others.

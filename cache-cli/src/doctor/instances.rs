@@ -1,16 +1,28 @@
 //! Differences between the instances that publish themselves.
 
-use cache_core::inspect::{PublishedFunction, PublishedInstance};
+use std::time::Duration;
+
+use cache_core::inspect::{PublishedFunction, PublishedInstance, keys};
 use cache_redis::inspect::Inspection;
+use redis::RedisError;
 
 use super::finding::{Finding, State};
 use super::functions;
 use super::groups::{Groups, label, shown};
 use crate::published;
 
+/// The time after its period by which a publication may be late.
+const LATE: Duration = Duration::from_secs(1);
+
 pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
-    let instances = published::instances(inspection).await;
     let name = inspection.namespace();
+    let instances = match running(inspection).await {
+        Ok(instances) => instances,
+        Err(error) => {
+            let why = format!("what instances publish cannot be read: {error}");
+            return vec![Finding::not_known("settings", name, why)];
+        }
+    };
     if instances.is_empty() {
         let finding = Finding::not_known("settings", name, "no instance publishes itself");
         return vec![finding.means("with `Redis::observe`, versions and settings are compared")];
@@ -21,9 +33,36 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
     findings.extend(
         functions
             .iter()
+            .filter(|function| instances.iter().any(|instance| has(instance, function)))
             .filter_map(|function| problem(name, function)),
     );
     findings
+}
+
+/// Returns the instances that have published within their periods. The state of one that was killed
+/// stays for some seconds, and its differences end with it.
+///
+/// # Errors
+/// The server does not answer, or refuses a command.
+pub(super) async fn running(inspection: &Inspection) -> Result<Vec<PublishedInstance>, RedisError> {
+    let mut instances = published::instances(inspection).await?;
+    let Some(shard) = inspection.shards().first() else {
+        return Ok(instances);
+    };
+    if let Ok(now) = inspection.node_of(shard).clock().await {
+        instances.retain(|instance| is_running(instance, now));
+    }
+    Ok(instances)
+}
+
+/// `now`: the server's clock, in milliseconds.
+fn is_running(instance: &PublishedInstance, now: u64) -> bool {
+    // Other versions may publish no period.
+    if instance.period.is_zero() {
+        return true;
+    }
+    let age = Duration::from_millis(now.saturating_sub(instance.published));
+    age <= instance.period.saturating_add(LATE)
 }
 
 /// Groups instances by what each says.
@@ -46,29 +85,38 @@ fn agreement(at: &str, instances: &[PublishedInstance]) -> Vec<Finding> {
     };
     let versions = groups(instances, |instance| instance.version.clone());
     let settings = groups(instances, settings);
-    let line = |check, groups: &Groups, meaning: &str, mend: &str| {
+    let line = |check, groups: &Groups, meaning: &str| {
         if let [only] = groups.keys().collect::<Vec<_>>()[..] {
             let what = format!("{} instances agree: {only}", instances.len());
             return Finding::ok(check, at, what);
         }
-        Finding::new(check, State::Warn, at, shown(groups).join("; "))
-            .means(meaning)
-            .mended_by(mend)
+        Finding::new(check, State::Warn, at, shown(groups).join("; ")).means(meaning)
     };
     vec![
         line(
             "versions",
             &versions,
-            "instances of different versions work together during a deploy, and should not stay so",
-            "deploy the newer version everywhere",
+            "instances of different versions work together during a deploy, and should not stay \
+             so: deploy the newer version everywhere",
         ),
         line(
             "settings",
             &settings,
-            "the smaller record size and the larger bound apply in some instances only",
-            "set the same in all instances (docs/operations.md)",
+            "the smaller record size and the larger bound apply in some instances only: set the \
+             same in all instances (docs/operations.md)",
         ),
     ]
+}
+
+/// Returns `true` if an instance says that its program has a function. The description of a
+/// function outlives the last program that has it.
+fn has(instance: &PublishedInstance, function: &PublishedFunction) -> bool {
+    let settings = instance.function_settings.iter().flatten();
+    let mut fields = settings.flat_map(|settings| &settings.functions);
+    let is_described = fields
+        .any(|field| keys::split_function(field) == Some((&*function.name, function.version)));
+    let mut called = instance.snapshot.functions.iter();
+    is_described || called.any(|of| of.name == function.name && of.version == function.version)
 }
 
 /// The line of a function that does not use the tiers that its code names.

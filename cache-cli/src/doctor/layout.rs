@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cache_redis::inspect::{Histories, Inspection};
 
 use super::finding::{Finding, State};
+use super::instances;
 use crate::failure::in_full;
 
 const CHECK: &str = "layout";
@@ -21,7 +22,7 @@ pub(super) async fn check(inspection: &Inspection) -> Finding {
         layouts.entry(of.into()).or_default().push(index);
     }
     if layouts.len() > 1 {
-        return conflict(inspection, &layouts);
+        return conflict(inspection, &layouts).await;
     }
     if let Some((of, indices)) = layouts.first_key_value()
         && *of != looked_at
@@ -50,24 +51,42 @@ pub(super) async fn check(inspection: &Inspection) -> Finding {
 }
 
 /// The line of histories of several layouts.
-fn conflict(inspection: &Inspection, layouts: &BTreeMap<usize, Vec<u8>>) -> Finding {
+async fn conflict(inspection: &Inspection, layouts: &BTreeMap<usize, Vec<u8>>) -> Finding {
+    const CONSEQUENCE: &str = "an instance that finds a history of another number of shards does \
+                               not use the servers (docs/more-than-one-redis.md)";
     let named = layouts.iter().map(|(of, indices)| of_layout(*of, indices));
     let named: Vec<String> = named.collect();
-    let finding = Finding::new(CHECK, State::Fail, inspection.namespace(), named.join("; ")).means(
-        "an instance that finds a history of another number of shards does not use the servers \
-             (docs/more-than-one-redis.md)",
-    );
-    // The layout with the fewest histories is the one that should not be there, most likely.
-    let Some((of, indices)) = layouts.iter().min_by_key(|(_, indices)| indices.len()) else {
-        return finding;
+    let finding = Finding::new(CHECK, State::Fail, inspection.namespace(), named.join("; "));
+    let Some(right) = published(inspection).await else {
+        return finding.means(format!(
+            "{CONSEQUENCE}; no instance publishes which number is right: delete the histories of \
+             the others once no instance is set to them"
+        ));
     };
-    let names = indices.iter().map(|index| inspection.history_name(*index));
-    let names: Vec<String> = names.collect();
-    finding.mended_by(format!(
-        "redis-cli DEL {}, once no instance is set to {}",
-        names.join(" "),
-        counted(*of)
-    ))
+    let wrong = || layouts.iter().filter(|(of, _)| **of != right);
+    // A command for each key: several keys are in one slot of a cluster only by chance.
+    let commands: Vec<String> = wrong()
+        .flat_map(|(_, indices)| indices)
+        .map(|index| format!("redis-cli -c DEL {}", inspection.history_name(*index)))
+        .collect();
+    let wrong: Vec<String> = wrong().map(|(of, _)| counted(*of)).collect();
+    finding
+        .means(format!(
+            "{CONSEQUENCE}; instances publish that they are set to {}: run the command once none \
+             is set to {}",
+            counted(right),
+            wrong.join(" or ")
+        ))
+        .mended_by(commands.join(" && "))
+}
+
+/// The number of shards that all published instances are set to; `None` without one, or if they
+/// differ.
+async fn published(inspection: &Inspection) -> Option<usize> {
+    let instances = instances::running(inspection).await.ok()?;
+    let mut numbers = instances.iter().map(|of| usize::from(of.settings.shards));
+    let first = numbers.next().filter(|shards| *shards > 0)?;
+    numbers.all(|shards| shards == first).then_some(first)
 }
 
 fn of_layout(of: usize, indices: &[u8]) -> String {

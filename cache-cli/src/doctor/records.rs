@@ -8,7 +8,8 @@ use redis::RedisError;
 
 use super::finding::{Finding, State};
 use crate::failure::Failure;
-use crate::scan::{STEP, Scan};
+use crate::published::is_of_another_type;
+use crate::scan::{STEP, Walk};
 
 /// The number of keys that one round trip asks for.
 const PORTION: usize = 64;
@@ -20,6 +21,9 @@ const PORTION_BYTES: usize = 1 << 20;
 /// The largest record that is read.
 const LARGEST: usize = 1 << 20;
 
+/// The largest number of steps over the keys of all servers, which may be of other programs.
+const MOST_STEPS: usize = 1_000;
+
 /// Limits of the cost of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Budget {
@@ -27,36 +31,21 @@ struct Budget {
     keys: usize,
     /// Bytes of records.
     bytes: usize,
-    /// Steps over the keys of the server, which may be of other programs.
-    steps: usize,
 }
 
 /// The budget of all shards together.
 const WHOLE: Budget = Budget {
     keys: 10_000,
     bytes: 32 << 20,
-    steps: 1_000,
 };
 
 impl Budget {
-    /// Takes an equal share for the first of so many shards.
-    fn take_share(&mut self, shards: usize) -> Self {
-        let share = Self {
-            keys: self.keys / shards,
-            bytes: self.bytes / shards,
-            steps: self.steps / shards,
-        };
-        self.keys -= share.keys;
-        self.bytes -= share.bytes;
-        self.steps -= share.steps;
-        share
-    }
-
-    /// Takes back what a shard has left.
-    fn take_back(&mut self, rest: Self) {
-        self.keys += rest.keys;
-        self.bytes += rest.bytes;
-        self.steps += rest.steps;
+    /// The equal share of each of so many shards.
+    fn share(self, shards: usize) -> Self {
+        Self {
+            keys: self.keys / shards.max(1),
+            bytes: self.bytes / shards.max(1),
+        }
     }
 }
 
@@ -64,6 +53,8 @@ impl Budget {
 #[derive(Debug, Default)]
 struct Sample {
     functions: BTreeMap<String, Counts>,
+    /// The steps over the keys of the servers.
+    steps: usize,
     /// The walk over the keys of some shard was ended early.
     is_cut_short: bool,
 }
@@ -140,7 +131,7 @@ fn summary(at: &str, sample: &Sample, is_fine: bool) -> Finding {
         );
     }
     if sample.is_cut_short {
-        let keys = WHOLE.steps * STEP;
+        let keys = sample.steps * STEP;
         what += &format!("; the server has more keys than the {keys} that were looked at");
     }
     let is_complete = !sample.is_cut_short && sample.unread() == 0;
@@ -169,12 +160,11 @@ const UNNAMED: &str = "keys without a function";
 
 async fn sample(inspection: &Inspection) -> Result<Sample, Failure> {
     let mut sample = Sample::default();
-    let mut left = WHOLE;
-    let shards = inspection.shards();
-    for (index, shard) in shards.iter().enumerate() {
-        let mut budget = left.take_share(shards.len() - index);
-        sample.add(shard, &mut budget).await?;
-        left.take_back(budget);
+    let share = WHOLE.share(inspection.shards().len());
+    let walks = Walk::of_nodes(inspection);
+    for (left, walk) in (1..=walks.len()).rev().zip(walks) {
+        let most_steps = sample.steps + (MOST_STEPS - sample.steps) / left;
+        sample.add(walk, share, most_steps).await?;
     }
     Ok(sample)
 }
@@ -187,25 +177,42 @@ struct Affordable<'a> {
 }
 
 impl Sample {
-    /// Adds some keys of a shard.
-    async fn add(&mut self, shard: &InspectedShard, budget: &mut Budget) -> Result<(), Failure> {
-        let mut scan = Scan::new(shard, shard.pattern());
-        while budget.keys > 0 {
-            if budget.steps == 0 {
+    /// Adds some keys of the shards of a node, until all steps are `most_steps`.
+    async fn add(
+        &mut self,
+        mut walk: Walk<'_>,
+        share: Budget,
+        most_steps: usize,
+    ) -> Result<(), Failure> {
+        let mut budgets = vec![share; walk.shards().len()];
+        while !walk.is_finished() && budgets.iter().any(|budget| budget.keys > 0) {
+            if self.steps >= most_steps {
                 self.is_cut_short = true;
                 break;
             }
-            budget.steps -= 1;
-            let Some(mut names) = scan.next().await? else {
-                break;
-            };
-            names.truncate(budget.keys);
-            budget.keys -= names.len();
-            for portion in names.chunks(PORTION) {
-                let affordable = self.measure(shard, portion, budget).await?;
-                for portion in portions(&affordable) {
-                    self.read(shard, portion).await?;
-                }
+            self.steps += 1;
+            let found = walk.next().await?;
+            let shards = walk.shards().iter().zip(found);
+            for ((shard, mut names), budget) in shards.zip(&mut budgets) {
+                names.truncate(budget.keys);
+                budget.keys -= names.len();
+                self.add_keys(shard, &names, budget).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds keys of a shard.
+    async fn add_keys(
+        &mut self,
+        shard: &InspectedShard,
+        names: &[String],
+        budget: &mut Budget,
+    ) -> Result<(), Failure> {
+        for portion in names.chunks(PORTION) {
+            let affordable = self.measure(shard, portion, budget).await?;
+            for portion in portions(&affordable) {
+                self.read(shard, portion).await?;
             }
         }
         Ok(())
@@ -314,10 +321,6 @@ fn function_of(shard: &InspectedShard, name: &str) -> Option<String> {
     }
 }
 
-fn is_of_another_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
-}
-
 /// Splits records so that each portion has few bytes, or one record.
 fn portions<'a, 'b>(mut records: &'a [Affordable<'b>]) -> Vec<&'a [Affordable<'b>]> {
     let mut portions = Vec::new();
@@ -340,12 +343,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_have_equal_shares_and_what_one_leaves_is_for_the_others() {
-        let mut left = WHOLE;
-        let first = left.take_share(2);
-        assert_eq!(first.keys, WHOLE.keys / 2);
-        left.take_back(first);
-        assert_eq!(left.take_share(1), WHOLE);
+    fn shards_have_equal_shares() {
+        let share = WHOLE.share(8);
+        assert_eq!((share.keys, share.bytes), (1_250, 4 << 20));
+        assert_eq!(WHOLE.share(1), WHOLE);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cache_core::FunctionStats;
 use cache_core::inspect::PublishedInstance;
 use ratatui::backend::TestBackend;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -33,7 +34,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, numbers: &Numbers) {
     let [head, middle, _, instances, foot] = Layout::vertical(parts).areas(frame.area());
     let functions = view.functions(numbers);
     draw_head(frame, head, view, numbers, functions.len());
-    let selected = functions.get(view.selected.min(functions.len().saturating_sub(1)));
+    let selected = functions.get(view.selected_of(functions.len()));
     match selected.filter(|_| view.is_detailed) {
         Some(function) => draw_detail(frame, middle, function, numbers),
         None => draw_functions(frame, middle, view, &functions),
@@ -67,8 +68,15 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, numbers: &Numbers, 
     if left_out > 0 {
         second += &format!(", {left_out} not published");
     }
+    let state = match &view.problem {
+        Some(problem) => {
+            second.clone_from(problem);
+            "NOT CONNECTED, before that "
+        }
+        None => "",
+    };
     let first = format!(
-        "multi-tier-cached  {}  {} instances, {loads} loads, {entries} entries in memory",
+        "multi-tier-cached  {}  {state}{} instances, {loads} loads, {entries} entries in memory",
         view.namespace,
         numbers.instances.len()
     );
@@ -91,10 +99,11 @@ fn draw_functions(frame: &mut Frame<'_>, area: Rect, view: &View, functions: &[F
     let heads = [
         "function", "calls", "calls/s", "hit %", "loads", "p50 ms", "p99 ms", "cost s", "errors",
     ];
+    let selected = view.selected_of(functions.len());
     let row = |(at, of): (usize, &FunctionNumbers)| {
         let percent = of.hit_percent();
         let cells = [
-            printable(&of.name),
+            printable(&of.label),
             of.calls.to_string(),
             format!("{:.1}", of.calls_per_second),
             percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1}")),
@@ -104,7 +113,7 @@ fn draw_functions(frame: &mut Frame<'_>, area: Rect, view: &View, functions: &[F
             format!("{:.2}", of.cost.as_secs_f64()),
             of.errors.to_string(),
         ];
-        let style = if at == view.selected {
+        let style = if at == selected {
             REVERSED
         } else {
             Style::new()
@@ -113,7 +122,7 @@ fn draw_functions(frame: &mut Frame<'_>, area: Rect, view: &View, functions: &[F
     };
     // The selected row is always on the screen.
     let visible = usize::from(area.height.saturating_sub(1)).max(1);
-    let first = (view.selected + 1).saturating_sub(visible);
+    let first = (selected + 1).saturating_sub(visible);
     let rows = functions.iter().enumerate().skip(first).map(row);
     let widths = [
         Constraint::Fill(1),
@@ -140,7 +149,7 @@ fn numbers_row<const N: usize>(cells: [String; N]) -> Row<'static> {
 
 fn draw_detail(frame: &mut Frame<'_>, area: Rect, function: &FunctionNumbers, numbers: &Numbers) {
     let mut lines = vec![
-        Line::styled(printable(&function.name), BOLD),
+        Line::styled(printable(&function.label), BOLD),
         Line::raw(format!(
             "{} calls, {} hits, {} loads, {} failed, {} waited, {} invalidations",
             function.calls,
@@ -161,7 +170,9 @@ fn draw_detail(frame: &mut Frame<'_>, area: Rect, function: &FunctionNumbers, nu
     ];
     for instance in &numbers.instances {
         let mut functions = instance.snapshot.functions.iter();
-        let Some(of) = functions.find(|of| of.name == function.name) else {
+        let is_it =
+            |of: &&FunctionStats| of.name == function.name && of.version == function.version;
+        let Some(of) = functions.find(is_it) else {
             continue;
         };
         for tier in &of.tiers {

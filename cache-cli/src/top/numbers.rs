@@ -18,6 +18,9 @@ pub(super) struct Numbers {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FunctionNumbers {
     pub(super) name: String,
+    pub(super) version: u32,
+    /// The name; with the version if functions of several versions have it.
+    pub(super) label: String,
     pub(super) calls: u64,
     pub(super) hits: u64,
     pub(super) loads: u64,
@@ -71,6 +74,7 @@ impl Numbers {
                 }
                 let (sum, times) = functions.entry((&of.name, of.version)).or_default();
                 sum.name.clone_from(&of.name);
+                sum.version = of.version;
                 let now = counts(instance, &of.name, of.version);
                 let hits = of.hits();
                 add(&mut sum.calls, now.calls);
@@ -100,8 +104,22 @@ impl Numbers {
                 ..sum
             })
             .collect();
-        functions.sort_by(|one, other| one.name.cmp(&other.name));
+        functions.sort_by(|one, other| (&one.name, one.version).cmp(&(&other.name, other.version)));
+        label(&mut functions);
         functions
+    }
+}
+
+/// Sets the labels of functions, which are sorted by their names.
+fn label(functions: &mut [FunctionNumbers]) {
+    for of in functions.chunk_by_mut(|one, other| one.name == other.name) {
+        let has_versions = of.len() > 1;
+        for of in of {
+            of.label = match has_versions {
+                true => format!("{}:{}", of.name, of.version),
+                false => of.name.clone(),
+            };
+        }
     }
 }
 

@@ -6,12 +6,9 @@ use std::time::Duration;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::{DefaultTerminal, Frame};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 use super::numbers::{FunctionNumbers, Numbers};
-
-/// The time between two reads of what instances publish.
-const PERIOD: Duration = Duration::from_secs(1);
 
 /// The time between two looks for keys.
 const KEYS: Duration = Duration::from_millis(50);
@@ -61,14 +58,14 @@ pub(super) struct View {
     pub(super) selected: usize,
     /// The details of the selected function are shown.
     pub(super) is_detailed: bool,
+    /// Why the last read failed, so that the numbers are those of an earlier one.
+    pub(super) problem: Option<String>,
 }
 
-/// The consequence of a key, or of time.
+/// The consequence of a key or a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Redraw,
-    /// Read what instances have published.
-    Read,
     Quit,
 }
 
@@ -81,6 +78,7 @@ impl View {
             is_writing: false,
             selected: 0,
             is_detailed: false,
+            problem: None,
         }
     }
 
@@ -104,6 +102,11 @@ impl View {
         functions
     }
 
+    /// Returns the place of the selected function in a list of this length.
+    pub(super) fn selected_of(&self, functions: usize) -> usize {
+        self.selected.min(functions.saturating_sub(1))
+    }
+
     /// Does what a key is for.
     pub(super) fn press(&mut self, key: KeyEvent, functions: usize) -> Action {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
@@ -114,6 +117,8 @@ impl View {
             self.write(key.code);
             return Action::Redraw;
         }
+        // Functions may have disappeared since the last key.
+        self.selected = self.selected_of(functions);
         match key.code {
             KeyCode::Char('q') => return Action::Quit,
             KeyCode::Esc if self.is_detailed => self.is_detailed = false,
@@ -171,7 +176,6 @@ pub(super) struct Signals {
     terminate: Signal,
     hang_up: Signal,
     interrupt: Signal,
-    next_read: Instant,
 }
 
 impl Signals {
@@ -180,12 +184,14 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
-            next_read: Instant::now() + PERIOD,
         })
     }
 }
 
-/// Waits for a key, a signal, or the time of the next read.
+/// Waits for a key or a signal.
+///
+/// # Cancel safety
+/// Cancel safe.
 pub(super) async fn next(
     view: &mut View,
     numbers: &Numbers,
@@ -206,11 +212,7 @@ pub(super) async fn next(
             _ = signals.terminate.recv() => return Ok(Action::Quit),
             _ = signals.hang_up.recv() => return Ok(Action::Quit),
             _ = signals.interrupt.recv() => return Ok(Action::Quit),
-            () = sleep_until(signals.next_read) => {
-                signals.next_read = Instant::now() + PERIOD;
-                return Ok(Action::Read);
-            }
-            () = tokio::time::sleep(KEYS) => {}
+            () = sleep(KEYS) => {}
         }
     }
 }

@@ -181,3 +181,34 @@ fn keys_sort_filter_select_and_end() {
     let control = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     assert_eq!(view.press(control, 1), Action::Quit);
 }
+
+#[test]
+fn versions_of_a_function_have_rows_that_name_them() {
+    let mut numbers = Numbers::default();
+    let mut instance = serde_json::to_value(instance("shop-1", 1, 100)).unwrap();
+    let mut second = function("users::get", (7, 5), 2);
+    second["version"] = json!(2);
+    let functions = instance["snapshot"]["functions"].as_array_mut().unwrap();
+    functions.push(second);
+    numbers.update(vec![serde_json::from_value(instance).unwrap()]);
+    let mut view = View::new("shop", None);
+    let screen = draw::text(&view, &numbers, (160, 24));
+    for label in ["users::get:1 ", "users::get:2 ", "prices::current "] {
+        assert!(screen.contains(label), "{label}: {screen}");
+    }
+    view.sort = Sort::Name;
+    view.selected = 3;
+    view.press(key(KeyCode::Enter), 4);
+    let screen = draw::text(&view, &numbers, (160, 24));
+    assert!(screen.contains("users::get:2"), "{screen}");
+    assert!(screen.contains("7 hits, 6 misses"), "{screen}");
+}
+
+#[test]
+fn selection_stays_on_the_list_when_functions_disappear() {
+    let numbers = numbers();
+    let mut view = View::new("shop", None);
+    view.selected = 9;
+    view.press(key(KeyCode::Up), view.functions(&numbers).len());
+    assert_eq!(view.selected, 1);
+}

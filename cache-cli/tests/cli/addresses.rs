@@ -109,11 +109,7 @@ async fn function_that_no_instance_has_is_not_reported_as_invalidated() {
         let run = shop
             .run(&[&["invalidate", "--yes"], arguments].concat())
             .await;
-        is(
-            &run,
-            1,
-            "no instance has stored anything of the function `cli::usr:1`",
-        );
+        is(&run, 1, "nothing of the function `cli::usr:1` is stored");
     }
     let run = shop
         .run(&["invalidate", "--all", "--yes", "--namespace", "shop"])
@@ -157,12 +153,18 @@ async fn search_that_ends_early_and_several_keys_are_not_called_absent() {
     shop.server.until_records(2).await;
     let fill = "for i = 1, 300000 do redis.call('SET', 'other' .. i, 1) end";
     let _: redis::Value = shop.server.command(&["EVAL", fill, "0"]);
+    let run = shop.run(&["explain", "cli::score", "6,ann"]).await;
+    is(&run, 0, "redis      absent as written: ");
+    assert!(run.errors.contains("the search ended there"), "{run:?}");
+    // Written as in the name of a key, nothing is searched.
+    let run = shop.run(&["explain", "cli::score", "6i32,'ann'"]).await;
+    is(&run, 0, "redis      absent: ");
+    assert_eq!(run.errors, "");
+    let run = shop.run(&["get", "cli::score", "6i32,'ann'"]).await;
+    is(&run, 1, "no record");
+    let run = shop.run(&["get", "cli::score", "6,ann"]).await;
+    is(&run, 1, "the search ended there");
     for command in ["get", "explain"] {
-        is(
-            &shop.run(&[command, "cli::score", "6,ann"]).await,
-            1,
-            "the search ended there",
-        );
         is(&shop.run(&[command, "cli::signed", "7"]).await, 0, "");
     }
     let one = "{cache:0}:cli::signed:1:7i32";

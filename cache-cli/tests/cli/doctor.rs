@@ -38,7 +38,7 @@ impl Report {
     }
 
     /// Asserts that one check alone ended with a warning or a failure, and that its line says what
-    /// it means, and which command mends it.
+    /// it means.
     #[track_caller]
     pub(crate) fn finds(&self, state: &str, check: &str, what: &str) {
         let found: Vec<&Value> = self.lines.iter().filter(|line| is_wrong(line)).collect();
@@ -64,6 +64,19 @@ impl Report {
         let found: Vec<&Value> = self.lines.iter().filter(|line| is_wrong(line)).collect();
         assert!(found.is_empty() && self.lines.len() > 15, "{self:#?}");
         assert_eq!(self.run.code, Some(0), "{self:?}");
+    }
+
+    /// Asserts that the line of a check that went wrong says what to do, and names no command.
+    #[track_caller]
+    pub(crate) fn means(&self, check: &str, text: &str) {
+        let mut lines = self.lines.iter().filter(|line| is_wrong(line));
+        let line = lines.find(|line| line["check"] == check);
+        let line = line.unwrap_or_else(|| panic!("no line of {check}: {self:#?}"));
+        let meaning = line["meaning"].as_str().unwrap_or_default();
+        assert!(
+            meaning.contains(text) && line["command"].is_null(),
+            "{line}"
+        );
     }
 
     /// The command that a line of this check names.

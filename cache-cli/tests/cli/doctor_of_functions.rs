@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use multi_tier_cached::inspect::{PublishedInstance, keys};
 use multi_tier_cached::{CacheRuntime, Memory, Redis, RuntimeBuilder, multi_tier_cached};
+use redis::Value;
 use testbed::directory::Directory;
 use testbed::server::Server;
 use testbed::{Instance, until};
 
-use crate::data::user;
+use crate::data::{Shop, user};
 use crate::doctor::Report;
 
 #[multi_tier_cached(policy = "short", name = "cli::price")]
@@ -76,8 +77,7 @@ async fn override_of_one_instance_is_found() {
     let report = report_of(&server, both).await;
     let line = "cli::user:1: ttl of l2 1h (shop-1), 90s (shop-2); overridden by ";
     report.finds("warn", "functions", line);
-    let mend = report.command_of("functions");
-    assert!(mend.contains("the same overrides"), "{mend}");
+    report.means("functions", "set the same overrides");
 }
 
 /// The two programs differ, as during a deploy.
@@ -92,6 +92,64 @@ async fn other_policy_of_one_instance_is_found() {
     let line = "cli::price:1: ttl of l1 1m (shop-2), 5m (shop-1); \
                 ttl of l2 1m (shop-2), 5m (shop-1)";
     report.finds("warn", "functions", line);
-    let mend = report.command_of("functions");
-    assert!(mend.contains("finish the deploy"), "{mend}");
+    report.means("functions", "finish the deploy");
+}
+
+/// Publishes an instance of another version, which has published `age` milliseconds ago.
+fn publish_other(server: &Server, age: u64) {
+    let time: Vec<u64> = server.command(&["TIME"]);
+    let now = time[0] * 1_000 + time[1] / 1_000;
+    let text = format!(
+        "{{\"id\":\"other\",\"name\":\"other\",\"number\":1,\"version\":\"0.0.9\",\"published\":{},\
+         \"period\":{{\"secs\":5,\"nanos\":0}},\"snapshot\":{{\"tiers\":[],\"functions\":[]}}}}",
+        now - age
+    );
+    let key = "{cache:0}:#instance:other";
+    let _: Value = server.command(&["SET", key, &text, "PX", "60000"]);
+    let list = ["ZADD", "{cache:0}:#instances", &now.to_string(), "other"];
+    let _: Value = server.command(&list);
+}
+
+#[tokio::test]
+async fn instance_that_no_longer_publishes_is_not_compared() {
+    let shop = Shop::with_users(&[1]).await;
+    shop.until_published().await;
+    let url = shop.server.url();
+    publish_other(&shop.server, 1_000);
+    let report = Report::of(&url).await;
+    report.says("warn", "versions", "0.0.9 (other)");
+    publish_other(&shop.server, 7_000);
+    Report::of(&url).await.is_clean();
+}
+
+#[tokio::test]
+async fn instance_that_was_shut_down_is_no_longer_published() {
+    let shop = Shop::with_users(&[1]).await;
+    shop.until_published().await;
+    let is_published = || {
+        let keys = shop.server.keys();
+        keys.iter().any(|key| key.contains(keys::INSTANCE))
+    };
+    assert!(is_published());
+    shop.instance.runtime.shutdown().await.unwrap();
+    assert!(!is_published());
+}
+
+/// Its field stays in the hash while any instance publishes.
+#[tokio::test]
+async fn function_that_no_instance_has_is_not_reported() {
+    let shop = Shop::with_users(&[1]).await;
+    shop.until_published().await;
+    let field = |name: &str, function: &str| {
+        let text = format!("{{\"name\":\"{name}\",\"version\":1,\"problem\":\"no tier l9\"}}");
+        let _: Value = shop
+            .server
+            .command(&["HSET", "{cache:0}:#functions", function, &text]);
+    };
+    field("cli::gone", "cli::gone:1");
+    let url = shop.server.url();
+    Report::of(&url).await.is_clean();
+    field("cli::user", "cli::user:1");
+    let report = Report::of(&url).await;
+    report.finds("warn", "functions", "cli::user:1: no tier l9");
 }

@@ -16,6 +16,18 @@ fn begin(server: &Server, index: u8, history: &str) {
     }
 }
 
+/// Publishes an instance that is set to this number of shards.
+fn publish(server: &Server, shards: u8) {
+    let none = r#"{"secs":0,"nanos":0}"#;
+    let text = format!(
+        r#"{{"id":"a","name":"a","number":1,"version":"0.1.0","function_settings":[],
+        "settings":{{"staleness_bound":{none},"lease_time":{none},"max_record_bytes":1,"shards":{shards}}},
+        "snapshot":{{"tiers":[],"functions":[]}}}}"#
+    );
+    let _: redis::Value = server.command(&["SET", "{cache:0}:#instance:a", &text, "PX", "60000"]);
+    let _: redis::Value = server.command(&["ZADD", "{cache:0}:#instances", "1", "a"]);
+}
+
 #[tokio::test]
 async fn histories_of_different_numbers_of_shards_are_found() {
     let server = Server::start();
@@ -27,10 +39,22 @@ async fn histories_of_different_numbers_of_shards_are_found() {
     let report = Report::of(&server.url()).await;
     let what = "shard 0 of a layout of 1 shard; shards 1, 2, 3, 4, 5, 6, 7 of a layout of 8 shards";
     report.finds("fail", "layout", what);
+    report.means("layout", "delete the histories of the others");
+    publish(&server, 1);
+    let command = Report::of(&server.url()).await.command_of("layout");
+    assert_eq!(command.matches(" DEL ").count(), 7, "{command}");
+    assert!(!command.contains("{cache:0}"), "{command}");
+    publish(&server, 8);
+    let report = Report::of(&server.url()).await;
     let command = report.command_of("layout");
-    let (command, _) = command.split_once(", once no instance").unwrap();
-    let command = command.strip_prefix("redis-cli ").unwrap();
-    let _: u64 = server.command(&command.split(' ').collect::<Vec<_>>());
+    assert_eq!(command, "redis-cli -c DEL {cache:0}:#history");
+    let line = report.line_of("layout");
+    let condition = "once none is set to 1 shard";
+    assert!(
+        line["meaning"].as_str().unwrap().contains(condition),
+        "{line}"
+    );
+    let _: u64 = server.command(&["DEL", "{cache:0}:#history"]);
     let shards = [("MULTI_TIER_CACHED_REDIS_SHARDS", "8")];
     let report = Report::with(&["--redis", &server.url()], &shards).await;
     report.is_clean();

@@ -53,6 +53,23 @@ async fn search_among_many_keys_of_other_programs_ends_and_says_so() {
     report.says("not known", "records", "more keys than the 512000");
 }
 
+/// All shards are looked for by one walk.
+#[tokio::test]
+async fn keys_of_other_programs_are_counted_once_for_all_shards() {
+    let server = Server::start_with(&["--enable-debug-command", "local"]);
+    let _: () = server.command(&["DEBUG", "POPULATE", "100000", "k", "1"]);
+    let fill =
+        "for i = 0, 7 do redis.call('SET', '{cache:' .. i .. '}:f:1:7', 'changed', 'EX', 60) end";
+    let _: redis::Value = server.command(&["EVAL", fill, "0"]);
+    let shards = [("MULTI_TIER_CACHED_REDIS_SHARDS", "8")];
+    let before = server.calls("scan");
+    let report = Report::with(&["--redis", &server.url()], &shards).await;
+    let scans = server.calls("scan") - before;
+    assert!((190..=210).contains(&scans), "{scans}");
+    report.finds("warn", "records", "f:1: 8 of 8 are damaged");
+    assert!(!report.run.output.contains("more keys"), "{report:#?}");
+}
+
 #[tokio::test]
 async fn name_with_the_end_of_a_line_in_it_is_no_line_of_its_own() {
     let server = Server::start();

@@ -162,6 +162,9 @@ async fn lost_ledger_is_named_and_so_is_one_that_was_begun_again() {
     );
     let run = shop.run(&["get", "cli::page", "1"]).await;
     assert!(run.errors.contains("the server has no ledger"), "{run:?}");
+    // No caller expired it.
+    let text = shop.run(&["explain", "cli::offer", "1"]).await.output;
+    assert!(text.contains("or the ledger of expiries does"), "{text}");
     let call = async { invalidate!(tag "page:2").await };
     shop.instance.call(call).await.unwrap();
     let document = explained(&shop, "cli::page").await;

@@ -66,6 +66,59 @@ async fn tail_filters_and_counts_lines() {
     assert!(run.output.contains("cli::user:1:3"), "{run:?}");
 }
 
+#[tokio::test]
+async fn last_entries_of_all_shards_are_in_the_order_of_their_times() {
+    let server = Server::start();
+    for entry in 1..=8 {
+        let stream = format!("{{cache:{}}}:#stream:#invalidations", entry % 4);
+        let what = format!("f:1:{entry}");
+        let add = [
+            "XADD",
+            &stream,
+            &format!("{entry}-0"),
+            "who",
+            "shop-1",
+            "what",
+            &what,
+        ];
+        let _: String = server.command(&add);
+    }
+    let url = server.url();
+    let tail = [
+        "tail", "--json", "--last", "3", "--count", "3", "--redis", &url,
+    ];
+    let mut command = program::command(&tail);
+    command.env("MULTI_TIER_CACHED_REDIS_SHARDS", "4");
+    let run = finish(command).await;
+    let documents = run.documents();
+    let whats: Vec<_> = documents.iter().map(|of| of["what"].as_str()).collect();
+    assert_eq!(
+        whats,
+        [Some("f:1:6"), Some("f:1:7"), Some("f:1:8")],
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
+async fn unreadable_audit_is_not_reported_as_a_missing_permission() {
+    let server = Server::start();
+    let _: () = server.command(&["SET", "{cache:0}:#stream:#invalidations", "foreign"]);
+    let url = server.url();
+    let tail = tokio::spawn(finish(program::command(&[
+        "tail", "--count", "1", "--redis", &url,
+    ])));
+    until("`tail` is subscribed", || is_subscribed(&server, CHANNEL)).await;
+    let _: u64 = server.command(&["SPUBLISH", CHANNEL, "5:k:1"]);
+    let run = tail.await.unwrap();
+    assert!(
+        run.errors.contains("cannot be read: ") && run.errors.contains("WRONGTYPE"),
+        "{run:?}"
+    );
+    assert!(!run.errors.contains("ACL SETUSER"), "{run:?}");
+    let run = program::run(&["explain", "f:1", "7", "--redis", &url]).await;
+    assert!(run.output.contains("audit      not known: "), "{run:?}");
+}
+
 const CHANNEL: &str = "{cache:0}:#channel:0";
 
 /// Returns `true` if `tail` is subscribed to the channel of this shard.

@@ -22,6 +22,11 @@ async fn top_shows_the_functions_of_an_instance() {
     assert_eq!(run.code, Some(2), "there is no terminal: {run:?}");
     let run = shop.run(&["top", "--once", "score"]).await;
     assert!(!run.output.contains("cli::user"), "{}", run.output);
+    for (filter, is_shown) in [("user", true), ("score", false)] {
+        let run = shop.run(&["top", "--json", filter]).await;
+        assert_eq!(run.documents().len(), 1, "{run:?}");
+        assert_eq!(run.output.contains("cli::user"), is_shown, "{run:?}");
+    }
 }
 
 #[tokio::test]
@@ -30,6 +35,13 @@ async fn top_without_published_instances_says_how_to_publish() {
     let run = crate::program::run(&["top", "--redis", &server.url()]).await;
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.errors.contains("Redis::observe"), "{run:?}");
+    let run = crate::program::run(&["top", "--json", "--redis", &server.url()]).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    // The reason is another one if the user may not read what is published.
+    let _: () = server.command(&["ACL", "SETUSER", "default", "-zrange"]);
+    let run = crate::program::run(&["top", "--once", "--redis", &server.url()]).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.errors.contains("zrange"), "{run:?}");
 }
 
 /// `script` gives the program a terminal.

@@ -126,6 +126,36 @@ async fn terminal_is_as_before_after_a_key_an_interrupt_and_a_signal() {
     }
 }
 
+#[tokio::test]
+async fn lost_server_is_shown_with_the_last_numbers_until_it_is_back() {
+    let mut shop = Shop::open().await;
+    let screen = shop.top().await;
+    shop.server.kill();
+    screen.until(&["NOT CONNECTED", "cli::user"]).await;
+    shop.server.restart();
+    let is_back = || async { !screen.text().await.contains("NOT CONNECTED") };
+    let limit = std::time::Duration::from_secs(20);
+    testbed::until_returns(true, limit, is_back).await;
+    screen.until(&["2 instances"]).await;
+    screen.close().await;
+}
+
+/// The time limit of a command is longer than this.
+#[tokio::test]
+async fn key_ends_the_program_while_the_server_does_not_answer() {
+    let shop = Shop::open().await;
+    let screen = shop.top().await;
+    shop.server.freeze();
+    // A read begins each second.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    screen.press(&["q"]).await;
+    let ended = screen.until(&["before\nended with 0\n"]);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(3), ended).await;
+    shop.server.thaw();
+    ended.expect("the program ends");
+    screen.close().await;
+}
+
 /// Waits until the settings of the terminal after the end are known.
 async fn until_settings(screen: &Screen) -> (String, String) {
     let mut settings = (String::new(), String::new());

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::data::{Shop, score, user_of};
+use crate::program;
 
 #[tokio::test]
 async fn keys_lists_functions_and_the_keys_that_match() {
@@ -162,4 +163,25 @@ async fn publications_of_other_versions_are_read_as_far_as_they_are_known() {
     // Functions without calls can be named without their version.
     let run = shop.run(&["keys", "new::price"]).await;
     assert_eq!((run.code, &*run.output), (Some(0), ""), "{run:?}");
+}
+
+/// The epoch was evicted, or another program wrote the record.
+#[tokio::test]
+async fn function_of_which_only_a_record_is_there_is_found() {
+    let server = testbed::server::Server::start();
+    let url = server.url();
+    for version in [77, 78] {
+        let key = format!("{{cache:0}}:theirs::price:{version}:1");
+        let _: () = server.command(&["SET", &key, "x", "EX", "60"]);
+        let run = program::run(&["explain", "theirs::price", "1", "--redis", &url]).await;
+        let (code, part) = match version {
+            77 => (1, "damaged: "),
+            _ => (2, "has the versions 77, 78"),
+        };
+        let all = format!("{}{}", run.output, run.errors);
+        assert!(run.code == Some(code) && all.contains(part), "{run:?}");
+    }
+    let run = program::run(&["keys", "theirs::pric", "--redis", &url]).await;
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.errors.contains("nothing of the function"), "{run:?}");
 }

@@ -63,6 +63,8 @@ pub enum MarksReason {
         /// Number of the entry.
         number: u64,
     },
+    /// The record has tags and no mark: an earlier build stored it, when the server had no ledger.
+    NoMark,
     /// There is no ledger: the server lost it, or has not begun one.
     NoLedger,
     /// The ledger is another one than that of the mark: all tags were invalidated, or it was lost.
@@ -95,7 +97,10 @@ impl InspectedShard {
             },
             None => JudgedMarks {
                 state: ledger::unknown(marks),
-                reason: MarksReason::NoLedger,
+                reason: match marks.mark.base {
+                    0 => MarksReason::NoMark,
+                    _ => MarksReason::NoLedger,
+                },
                 ledger: None,
             },
         })
@@ -104,6 +109,10 @@ impl InspectedShard {
 
 /// Returns why [`Ledger::judge`] judges a record as it does.
 fn reason(ledger: &Ledger, marks: Marks<'_>) -> MarksReason {
+    // No ledger has this base.
+    if marks.mark.base == 0 {
+        return MarksReason::NoMark;
+    }
     if marks.mark.base != ledger.base {
         return MarksReason::OtherLedger;
     }
@@ -186,5 +195,6 @@ mod tests {
         let state = MarksState::Invalidated;
         assert_eq!(of(8, 10), (state, MarksReason::OtherLedger));
         assert_eq!(of(7, 9), (state, MarksReason::Forgotten));
+        assert_eq!(of(0, 0), (state, MarksReason::NoMark));
     }
 }

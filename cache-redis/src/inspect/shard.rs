@@ -1,7 +1,7 @@
 //! One shard: its keys, read, judged and invalidated as the tier does it.
 
 use cache_core::Error;
-use cache_core::tier::{FunctionKey, RecordKey, Shard, Stamp};
+use cache_core::tier::{FunctionKey, RecordKey, Shard};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
@@ -51,9 +51,6 @@ pub struct Controls {
 pub struct Stored {
     /// The bytes of the record.
     pub record: Option<Vec<u8>>,
-    /// The numbers that a valid record of the function carries; `None` if a control key is missing,
-    /// so that no record is valid.
-    pub stamp: Option<Stamp>,
     /// The epoch of the function, if there is one.
     pub epoch: Option<u64>,
     /// The history of the shard, if there is one.
@@ -178,13 +175,10 @@ impl InspectedShard {
             Ok((left, reply))
         };
         let (left, reply) = read.await.map_err(|error| failed("read a record", error))?;
-        let (epoch, history) = (reply.epoch, reply.history);
-        let both = epoch.zip(history);
         Ok(Stored {
             record: reply.record,
-            stamp: both.map(|(epoch, history)| Stamp { epoch, history }),
-            epoch,
-            history,
+            epoch: reply.epoch,
+            history: reply.history,
             left_ms: u64::try_from(left).ok(),
         })
     }

@@ -47,7 +47,7 @@ impl RedisTier {
     /// Queued invalidations are lost with this process.
     pub(super) async fn end(&self) -> Result<(), Error> {
         #[cfg(feature = "inspect")]
-        self.publisher.stop().await;
+        self.publisher.stop(&self.session).await;
         let session = &self.session;
         if let Some((link, number)) = session.link.current() {
             let flushed = timeout(LONGEST_SHUTDOWN, session.finish(&link)).await;

@@ -66,7 +66,7 @@ fn each_setting_that_differs_is_named_with_its_instances() {
         "{ttl}"
     );
     assert!(ttl.contains("the life of a value depends on"), "{ttl}");
-    assert!(ttl.contains("run: finish the deploy"), "{ttl}");
+    assert!(ttl.contains("under way: finish the deploy"), "{ttl}");
     let tiers = of(&settings("f:1", &[("l1", 60)]));
     assert!(
         tiers.contains("f:1: tiers l1 (shop-2), l1 and l2 (shop-1)\n"),
@@ -103,7 +103,7 @@ fn override_of_one_instance_is_named_with_what_it_changes() {
     let expected =
         "f:1: ttl of l2 1h (shop-1), 1m (shop-2); overridden by `limits.toml` (shop-2)\n";
     assert!(text.contains(expected), "{text}");
-    assert!(text.contains("run: set the same overrides"), "{text}");
+    assert!(text.contains("under way: set the same overrides"), "{text}");
 }
 
 #[test]
