@@ -53,7 +53,21 @@ impl BodySpan {
     }
 
     /// Records how the body ended, and ends the span. `error` is the kind of the failure.
+    #[inline]
     pub(crate) fn end(&mut self, outcome: &'static str, error: Option<&'static str>) {
+        if !self.is_none() {
+            self.record_end(outcome, error);
+        }
+    }
+
+    /// Returns `true` if there is neither a span nor a step, or both have ended.
+    #[inline]
+    fn is_none(&self) -> bool {
+        self.span.is_none() && self.step.is_none()
+    }
+
+    #[cold]
+    fn record_end(&mut self, outcome: &'static str, error: Option<&'static str>) {
         self.step.end(Some(outcome));
         let Some(span) = self.span.take() else { return };
         span.record("outcome", outcome);
@@ -65,7 +79,11 @@ impl BodySpan {
 }
 
 impl Drop for BodySpan {
+    #[inline]
     fn drop(&mut self) {
+        if self.is_none() {
+            return;
+        }
         let error = match std::thread::panicking() {
             true => "panicked",
             false => "dropped",
