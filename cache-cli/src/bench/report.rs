@@ -34,10 +34,7 @@ pub(super) struct Report {
 impl Report {
     /// Prints it. An operation that failed is something wrong.
     pub(super) fn print(&self, output: &Output) -> Result<Verdict, Failure> {
-        match output.is_json {
-            true => output.document(&self.document())?,
-            false => self.text().lines().try_for_each(|line| output.line(line))?,
-        }
+        output.either(&self.text(), || self.document())?;
         let has_failed = self.operations.iter().any(|of| of.failed > 0);
         Ok(match has_failed {
             true => Verdict::Wrong,

@@ -54,10 +54,7 @@ pub(super) struct Report {
 impl Report {
     /// Prints it. A value that belongs to another key is something wrong.
     pub(super) fn print(&self, output: &Output) -> Result<Verdict, Failure> {
-        match output.is_json {
-            true => output.document(&self.document())?,
-            false => self.text().lines().try_for_each(|line| output.line(line))?,
-        }
+        output.either(&self.text(), || self.document())?;
         Ok(self.verdict())
     }
 

@@ -77,8 +77,8 @@ impl CachedFunction {
         &this.original
     }
 
-    /// Notes a batch whose values memory has all, if calls are traced here. `began` is when its
-    /// look-ups began.
+    /// Notes a batch whose values memory has all. `began` is when its look-ups began, and `None` if
+    /// calls are not traced here.
     pub(crate) fn trace_batch(&self, keys: usize, outcome: CallOutcome, began: Option<Moment>) {
         let Some(began) = began else { return };
         if let Some(call) = TracedCalls::begin(self.name(), || None, Some(keys)) {
@@ -86,9 +86,7 @@ impl CachedFunction {
             call.took(Clock::System.fine().since(began));
         }
     }
-}
 
-impl CachedFunction {
     /// Begins the trace of a call that memory has answered, if calls are traced here. `left` is how
     /// long the value is still fresh.
     pub(crate) fn trace_memory(
