@@ -110,6 +110,13 @@ impl Instance {
         let is_empty = || self.tier_health().queued == 0;
         until("the queued invalidations are sent", is_empty).await;
     }
+
+    /// Waits until the highest tier below memory has received the messages of this many
+    /// invalidations of keys. Those of the instance itself count, too.
+    pub async fn until_keys_received(&self, number: u64) {
+        let are_received = || self.tiers()[0].received.keys >= number;
+        until("the invalidations of keys are received", are_received).await;
+    }
 }
 
 impl From<CacheRuntime> for Instance {
