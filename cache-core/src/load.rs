@@ -148,9 +148,9 @@ pub(crate) struct Load<'a> {
     body: Option<BodyTimer<'a>>,
     /// The span of the body, while it runs.
     body_span: BodySpan,
-    /// The span of the call. `None` before the load begins, for a load that answers no call, and
-    /// for one of a batch.
-    trace: Option<CallSpan>,
+    /// The span of the call. `None` if the call has none: before the load begins, if no span is
+    /// wanted, for a load that answers no call, and for one of a batch.
+    trace: Option<Box<CallSpan>>,
     /// Set if the load is one of a batch, whose operations on the tiers are sent together.
     place: Option<Place<'a>>,
     /// The state in which a first read has left the key.
@@ -159,7 +159,7 @@ pub(crate) struct Load<'a> {
 
 /// The state of a load while its body runs. The leases are released before the lead is handed on.
 struct Running<'a> {
-    visits: TierVisits<'a>,
+    visits: Box<TierVisits<'a>>,
     leader: Leader,
 }
 
@@ -247,11 +247,12 @@ impl<'a> Load<'a> {
         self
     }
 
-    /// Returns the lower tiers, as this load visits them.
-    fn visits(&mut self, key: &Arc<Key>) -> TierVisits<'a> {
+    /// Returns the lower tiers, as this load visits them. They are boxed because they are passed on
+    /// from step to step.
+    fn visits(&mut self, key: &Arc<Key>) -> Box<TierVisits<'a>> {
         let visits = TierVisits::new(self.function, key).in_batch(self.place);
         let Begun { read, took, .. } = &mut self.begun;
-        visits.after_read(read.take(), std::mem::take(took))
+        Box::new(visits.after_read(read.take(), std::mem::take(took)))
     }
 
     /// Limits the time that the caller waits for the loads of others.
@@ -276,9 +277,14 @@ impl<'a> Load<'a> {
             };
             match self.mode {
                 Mode::JoinLate if self.function.is_strong() => Step::Lead(None),
-                Mode::Join | Mode::JoinFresh | Mode::JoinLate => self.join(&key, can_share).await,
-                Mode::Strong => self.read_strong(&key).await,
-                Mode::Refresh => self.replace(&key).await,
+                Mode::Join | Mode::JoinFresh | Mode::JoinLate => {
+                    match self.join(&key, can_share).await {
+                        Ok(step) => step,
+                        Err(leader) => self.lead_or_hand_on(&key, leader).await,
+                    }
+                }
+                Mode::Strong => Box::pin(self.read_strong(&key)).await,
+                Mode::Refresh => Box::pin(self.replace(&key)).await,
             }
         })
     }
@@ -362,7 +368,7 @@ impl<'a> Load<'a> {
         self.function.peek(&(**key).as_ref())
     }
 
-    fn run(&mut self, visits: TierVisits<'a>, leader: Leader) -> Step {
+    fn run(&mut self, visits: Box<TierVisits<'a>>, leader: Leader) -> Step {
         // A late load has set its deadline before it read the tiers.
         if let Some(soft) = self.function.times.soft_timeout
             && leader.view().soft_deadline().is_none()
@@ -436,7 +442,7 @@ impl<'a> Load<'a> {
         let replaced = (self.is_revalidation || self.stale.is_some()) && is_current;
         if !is_kept && (replaced || self.mode == Mode::Refresh) {
             // A tier that failed has counted it.
-            let _ = function.invalidate(key).await;
+            let _ = Box::pin(function.invalidate(key)).await;
         }
         held
     }

@@ -216,12 +216,6 @@ impl StepTimer {
         Self(None)
     }
 
-    /// Returns `true` if there is no step, or it has ended.
-    #[inline]
-    pub(crate) fn is_none(&self) -> bool {
-        self.0.is_none()
-    }
-
     /// Begins a step of the current call. `kind` is called if that is traced.
     pub(crate) fn begin(kind: impl FnOnce() -> StepKind) -> Self {
         let current = CURRENT.try_with(TracedCall::clone).ok();

@@ -33,8 +33,9 @@ impl FlightId {
     }
 }
 
-/// The leases under which a load runs. Other instances may be waiting for them.
-pub(crate) type HeldLeases = Arc<[HeldLease]>;
+/// The leases under which a load runs. Other instances may be waiting for them. `None` if there are
+/// none: an empty slice would be allocated.
+pub(crate) type HeldLeases = Option<Arc<[HeldLease]>>;
 
 /// A flag that says that a load was handed over to the background. Clones are one flag.
 ///
@@ -144,7 +145,7 @@ impl WaitEdge {
 
     fn note(waits: &mut HashMap<FlightId, Waits>, from: &Led, to: Target) -> Self {
         let noted = waits.entry(from.flight).or_insert_with(|| Waits {
-            leases: Arc::clone(&from.leases),
+            leases: from.leases.clone(),
             targets: Vec::new(),
         });
         noted.targets.push(to.clone());
@@ -204,7 +205,7 @@ pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
     let led = led_here();
     let mut blocked: Vec<HeldLease> = Vec::new();
     let mut add = |leases: &HeldLeases| {
-        for lease in leases.iter() {
+        for lease in leases.iter().flat_map(|leases| leases.iter()) {
             if !blocked.contains(lease) {
                 blocked.push(lease.clone());
             }

@@ -70,7 +70,7 @@ impl Load<'_> {
     /// Begins the span of a body that begins now.
     pub(super) fn body_span_begins(&mut self) {
         let function = self.function;
-        let call = self.trace.as_ref().filter(|_| !self.is_detached());
+        let call = self.trace.as_deref().filter(|_| !self.is_detached());
         let call = call.map_or_else(CallScope::none, CallSpan::scope);
         self.body_span = BodySpan::begin(&call, function.name());
         let (Some(span), Some(key)) = (self.body_span.span(), &self.key) else {

@@ -27,29 +27,39 @@ impl CachedFunction {
 }
 
 impl<'a> Load<'a> {
-    /// Joins the flight of the key, or leads one.
-    pub(super) async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Step {
+    /// Joins the flight of the key and waits for it. `Err` if the call is to lead a flight.
+    pub(super) async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Result<Step, Leader> {
+        if let Some(leader) = self.begun.leader.take() {
+            return Err(leader);
+        }
+        match self.function.join_flight(key) {
+            Join::Lead(leader) => Err(leader),
+            Join::Wait(waiter) => Box::pin(self.wait_for_flight(key, waiter, can_share)).await,
+        }
+    }
+
+    /// Waits for the flight of the key, and joins a newer one if that has no result for this call.
+    /// `Err` if the call is to lead a flight.
+    async fn wait_for_flight(
+        &mut self,
+        key: &Arc<Key>,
+        mut waiter: Waiter,
+        can_share: bool,
+    ) -> Result<Step, Leader> {
         let function = self.function;
         let state = &*function.state;
-        if let Some(leader) = self.begun.leader.take() {
-            return self.lead_or_hand_on(key, leader).await;
-        }
         loop {
-            let waiter = match function.join_flight(key) {
-                Join::Lead(leader) => return self.lead_or_hand_on(key, leader).await,
-                Join::Wait(waiter) => waiter,
-            };
             if let Some(stale) = self.stale_of(&waiter, key) {
                 self.answered(CallOutcome::Stale);
-                return Step::Completed(LoadOutcome::Value(stale.value));
+                return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
             }
-            let _edge = match self.begin_wait(&waiter) {
+            let edge = match self.begin_wait(&waiter) {
                 Ok(edge) => edge,
                 Err(reason) => {
                     // The value is not kept. The load that runs beside this one keeps its own.
                     reason.add_one();
                     drop(waiter);
-                    return Step::Run;
+                    return Ok(Step::Run);
                 }
             };
             function.counters.waits.add_one();
@@ -60,19 +70,20 @@ impl<'a> Load<'a> {
             let mut step = StepTimer::begin(|| StepKind::Flight);
             let waited = self.wait_for(waiter, key).await;
             step.end(None);
+            drop(edge);
             match waited {
                 Err(step) => {
                     self.answered(match step {
                         Step::TimedOut(_) => CallOutcome::TimedOut,
                         _ => CallOutcome::Stale,
                     });
-                    return step;
+                    return Ok(step);
                 }
                 Ok(WaitOutcome::Completed(LoadOutcome::Stale(stale))) => {
                     if self.takes_stale() && function.may_serve_stale(&stale, key) {
                         self.answered(CallOutcome::Stale);
                         function.report_stale_on_error();
-                        return Step::Completed(LoadOutcome::Value(stale.value));
+                        return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
                     }
                     self.wait.load_failed();
                 }
@@ -81,7 +92,7 @@ impl<'a> Load<'a> {
                 Ok(WaitOutcome::Completed(_)) if !function.may_take(&flight) => {}
                 Ok(WaitOutcome::Completed(outcome)) => {
                     self.answered(CallOutcome::Joined);
-                    return Step::Completed(outcome);
+                    return Ok(Step::Completed(outcome));
                 }
                 Ok(WaitOutcome::Failed) => {
                     self.wait.load_failed();
@@ -96,10 +107,14 @@ impl<'a> Load<'a> {
                     if leader.is_current() {
                         leader.set_span(trace::current());
                         leader.restart(&state.fences, state.clock.now());
-                        return self.lead_or_hand_on(key, leader).await;
+                        return Err(leader);
                     }
                 }
             }
+            waiter = match function.join_flight(key) {
+                Join::Lead(leader) => return Err(leader),
+                Join::Wait(waiter) => waiter,
+            };
         }
     }
 
@@ -119,7 +134,8 @@ impl<'a> Load<'a> {
         WaitEdge::begin(waiter.flight_id()).ok_or(&uncached.recursive)
     }
 
-    async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
+    /// Leads a flight, or returns it to a call whose load may continue in the background.
+    pub(super) async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
         match self.mode {
             Mode::JoinLate => Step::Lead(Some(leader)),
             Mode::Join | Mode::JoinFresh | Mode::Strong | Mode::Refresh => {
@@ -158,7 +174,7 @@ impl<'a> Load<'a> {
         &mut self,
         key: &Arc<Key>,
         leader: Leader,
-    ) -> Result<Step, (Leader, TierVisits<'a>)> {
+    ) -> Result<Step, (Leader, Box<TierVisits<'a>>)> {
         let function = self.function;
         let value_type = self.value_type;
         // Another flight may have completed after this call's look-up and before it became the
@@ -229,7 +245,7 @@ impl<'a> Load<'a> {
         &mut self,
         key: &Arc<Key>,
         leader: Leader,
-        mut visits: TierVisits<'a>,
+        mut visits: Box<TierVisits<'a>>,
         must_load: &mut bool,
     ) -> Result<Step, Leader> {
         let function = self.function;
@@ -266,7 +282,7 @@ impl<'a> Load<'a> {
             }
             LeaseTurn::Wait(wakeup, at) => {
                 let flight = Some(leader.id());
-                self.wait.wait(visits, wakeup, at, flight).await;
+                Box::pin(self.wait.wait(visits, wakeup, at, flight)).await;
                 if !self.wait.may_wait() {
                     // The source failed for the other instance. If each instance asked it too, an
                     // outage would cost a load of each.

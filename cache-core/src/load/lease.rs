@@ -30,6 +30,14 @@ impl TierVisits<'_> {
     ) -> LeaseTurn {
         // A refresh replaces what the tiers have, even if the new value cannot be stored.
         self.replaces = mode == LeaseMode::Preempt;
+        if self.visits.is_empty() {
+            return LeaseTurn::Load;
+        }
+        // Boxed, because a call without lower tiers is to have a small future.
+        Box::pin(self.lease_in_tiers(mode, value_type)).await
+    }
+
+    async fn lease_in_tiers(&mut self, mode: LeaseMode, value_type: &dyn ErasedType) -> LeaseTurn {
         // For a value that cannot be stored no lease is taken, and no other load is awaited. The
         // tiers are still asked whether the key is guarded, because a guard holds for memory too.
         let records = &self.function.records;

@@ -115,7 +115,7 @@ pub(crate) fn put(
             held: Some(held),
             took: Duration::ZERO,
         };
-        visits.publish(kept, leader, value_type).await;
+        Box::new(visits).publish(kept, leader, value_type).await;
         receipt
     };
     Box::pin(trace::change(span, put))

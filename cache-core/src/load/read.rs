@@ -115,9 +115,14 @@ impl TierVisits<'_> {
     /// Reads the lower tiers in order, up to the first fresh record. The record is copied to the
     /// lower tiers above it in the background.
     pub(super) async fn read(&mut self, value_type: &dyn ErasedType) -> TierLookup {
-        if !value_type.has_records() {
+        if !value_type.has_records() || self.visits.is_empty() {
             return TierLookup::Miss;
         }
+        // Boxed, because a call without lower tiers is to have a small future.
+        Box::pin(self.read_tiers(value_type)).await
+    }
+
+    async fn read_tiers(&mut self, value_type: &dyn ErasedType) -> TierLookup {
         let mut without_hit = TierLookup::Miss;
         let mut stale: Option<StaleHit> = None;
         for at in 0..self.visits.len() {

@@ -45,7 +45,12 @@ impl TierVisits<'_> {
     /// another flight has replaced, or beside which a call has read a lower tier. The tier gets the
     /// result nevertheless. If the lease is still valid, nothing has replaced or invalidated the
     /// record that was there when it was granted, so the result is newer than what was read there.
-    pub(super) async fn publish(self, kept: Kept, leader: Leader, value_type: &dyn ErasedType) {
+    pub(super) async fn publish(
+        self: Box<Self>,
+        kept: Kept,
+        leader: Leader,
+        value_type: &dyn ErasedType,
+    ) {
         // Declared in this order, so that the leases are released before the lead if the future is
         // dropped, or if the value's own code panics: a waiter that takes the lead takes the same
         // leases.
@@ -86,9 +91,19 @@ impl TierVisits<'_> {
     /// Stores a result in every lower tier that granted a lease. A tier whose lease is void
     /// refuses it. Returns `true` if a tier has stored it.
     async fn store(&mut self, kept: &Kept, start: u64, value_type: &dyn ErasedType) -> bool {
-        if !value_type.has_records() {
+        if !value_type.has_records() || self.visits.is_empty() {
             return false;
         }
+        // Boxed, because a call without lower tiers is to have a small future.
+        Box::pin(self.store_in_tiers(kept, start, value_type)).await
+    }
+
+    async fn store_in_tiers(
+        &mut self,
+        kept: &Kept,
+        start: u64,
+        value_type: &dyn ErasedType,
+    ) -> bool {
         let records = &self.function.records;
         // Known from an earlier value, so that no lease was taken.
         let is_unwritable = kept.held.is_some() && !records.can_be_written();

@@ -13,7 +13,7 @@ use crate::trace::{CallScope, CallSpan};
 #[derive(Debug)]
 pub(crate) struct Continued {
     wait: RemoteWait,
-    trace: Option<CallSpan>,
+    trace: Option<Box<CallSpan>>,
 }
 
 impl Load<'_> {
@@ -28,7 +28,7 @@ impl Load<'_> {
     pub(crate) fn take_wait(&mut self) -> Continued {
         Continued {
             wait: std::mem::take(&mut self.wait),
-            trace: self.trace.as_ref().map(CallSpan::continued),
+            trace: self.trace.as_deref().map(CallSpan::continued),
         }
     }
 
@@ -40,24 +40,25 @@ impl Load<'_> {
         let function = self.function;
         let key = || Some(function.record_key(self.key.as_ref()?).arguments);
         let shows_key = function.state.defaults.keys_in_traces;
-        self.trace = Some(CallSpan::begin(function.name(), key, shows_key));
+        self.trace = CallSpan::begin(function.name(), key, shows_key);
     }
 
     /// Returns the scope in which the steps of this load are polled.
     pub(super) fn own_scope(&self) -> CallScope {
-        let call = self.trace.as_ref();
+        let call = self.trace.as_deref();
         call.map_or_else(CallScope::none, CallSpan::own)
     }
 
     /// Records how the call was answered, unless it was answered before its load ended.
     pub(super) fn answered(&mut self, outcome: CallOutcome) {
-        if self.is_detached() {
+        let has_trace = self.place.is_some() || self.trace.is_some();
+        if !has_trace || self.is_detached() {
             return;
         }
         match (self.place, &mut self.trace) {
             (Some(place), _) => place.answered(outcome),
-            (None, Some(call)) if !call.is_none() => call.answered(outcome),
-            (None, _) => {}
+            (None, Some(call)) => call.answered(outcome),
+            (None, None) => {}
         }
     }
 

@@ -311,7 +311,8 @@ impl<'a> TierVisits<'a> {
 
     /// The leases that other instances wait for.
     pub(super) fn exclusive_leases(&self) -> HeldLeases {
-        self.exclusive.as_slice().into()
+        let leases = self.exclusive.as_slice();
+        (!leases.is_empty()).then(|| leases.into())
     }
 
     /// The number of loads of the key that failed in a row before, as far as a tier knows.

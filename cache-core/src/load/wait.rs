@@ -80,7 +80,7 @@ impl RemoteWait {
     /// `flight` is the one that this call leads. Returns at once if the call is not to wait.
     pub(super) async fn wait(
         &mut self,
-        visits: TierVisits<'_>,
+        visits: Box<TierVisits<'_>>,
         wakeup: Wakeup,
         at: usize,
         flight: Option<FlightId>,

@@ -133,7 +133,9 @@ impl Load<'_> {
     /// takes too long.
     pub(crate) async fn wait_for_own(&mut self, mut late: LateLoad) -> Waited {
         let scope = self.own_scope();
-        late.is_caused_by(scope.span());
+        if let Some(span) = scope.span() {
+            late.is_caused_by(span);
+        }
         let (function, Some(key)) = (self.function, &self.key) else {
             scope.enter(late).await;
             return Waited::Done;

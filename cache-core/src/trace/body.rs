@@ -6,9 +6,13 @@ use tracing::field::Empty;
 use super::CallScope;
 use crate::call_trace::{StepKind, StepTimer};
 
-/// The span `cache.load` of a body, until the body ends.
+/// The span `cache.load` of a body and its step, until the body ends. A body that has neither pays
+/// for a comparison.
 #[derive(Debug)]
-pub(crate) struct BodySpan {
+pub(crate) struct BodySpan(Option<Box<Traced>>);
+
+#[derive(Debug)]
+struct Traced {
     span: Option<Span>,
     step: StepTimer,
 }
@@ -16,22 +20,14 @@ pub(crate) struct BodySpan {
 impl BodySpan {
     /// No span.
     pub(crate) fn none() -> Self {
-        Self {
-            span: None,
-            step: StepTimer::none(),
-        }
+        Self(None)
     }
 
     /// Begins the span of a body, inside the span of its call if that is enabled, and otherwise
     /// inside the current span.
     pub(crate) fn begin(call: &CallScope, function: &str) -> Self {
-        let step = match call.traced() {
-            Some(traced) => StepTimer::of(traced.clone(), StepKind::Body),
-            None => StepTimer::none(),
-        };
-        let parent = call.span();
         // An enabled span that is entered is the current one.
-        let _entered = (!parent.is_disabled()).then(|| parent.enter());
+        let _entered = call.span().map(Span::enter);
         let span = tracing::info_span!(
             target: "multi_tier_cached",
             "cache.load",
@@ -43,33 +39,35 @@ impl BodySpan {
             error = Empty,
             otel.status_code = Empty,
         );
+        let traced = call.traced();
+        if span.is_disabled() && traced.is_none() {
+            return Self::none();
+        }
         let span = (!span.is_disabled()).then_some(span);
-        Self { span, step }
+        let step = traced.map(|call| StepTimer::of(call.clone(), StepKind::Body));
+        let step = step.unwrap_or_else(StepTimer::none);
+        Self(Some(Box::new(Traced { span, step })))
     }
 
     /// Returns the span, in which the body is polled.
     pub(crate) fn span(&self) -> Option<&Span> {
-        self.span.as_ref()
+        self.0.as_ref()?.span.as_ref()
     }
 
     /// Records how the body ended, and ends the span. `error` is the kind of the failure.
     #[inline]
     pub(crate) fn end(&mut self, outcome: &'static str, error: Option<&'static str>) {
-        if !self.is_none() {
-            self.record_end(outcome, error);
+        if let Some(traced) = self.0.take() {
+            traced.end(outcome, error);
         }
     }
+}
 
-    /// Returns `true` if there is neither a span nor a step, or both have ended.
-    #[inline]
-    fn is_none(&self) -> bool {
-        self.span.is_none() && self.step.is_none()
-    }
-
+impl Traced {
     #[cold]
-    fn record_end(&mut self, outcome: &'static str, error: Option<&'static str>) {
+    fn end(mut self, outcome: &'static str, error: Option<&'static str>) {
         self.step.end(Some(outcome));
-        let Some(span) = self.span.take() else { return };
+        let Some(span) = self.span else { return };
         span.record("outcome", outcome);
         if let Some(error) = error {
             span.record("error", error);
@@ -81,7 +79,7 @@ impl BodySpan {
 impl Drop for BodySpan {
     #[inline]
     fn drop(&mut self) {
-        if self.is_none() {
+        if self.0.is_none() {
             return;
         }
         let error = match std::thread::panicking() {

@@ -26,32 +26,33 @@ pub(crate) struct CallSpan {
 
 impl CallSpan {
     /// Begins the span of a call. `key` returns the arguments of the call, which the span has if
-    /// `shows_key` is set.
-    pub(crate) fn begin(function: &str, key: impl Fn() -> Option<String>, shows_key: bool) -> Self {
-        let traced = TracedCalls::begin(function, &key, None);
-        let this = Self::new(get(function), traced);
+    /// `shows_key` is set. `None` if the span is not enabled and the call not traced.
+    pub(crate) fn begin(
+        function: &str,
+        key: impl Fn() -> Option<String>,
+        shows_key: bool,
+    ) -> Option<Box<Self>> {
+        let this = Self::new(get(function), TracedCalls::begin(function, &key, None))?;
         if shows_key
             && !this.span.is_disabled()
             && let Some(key) = key()
         {
             this.span.record("cache.key", key);
         }
-        this
+        Some(Box::new(this))
     }
 
-    fn new(span: Span, traced: Option<TracedCall>) -> Self {
-        Self {
+    fn new(span: Span, traced: Option<TracedCall>) -> Option<Self> {
+        if span.is_disabled() && traced.is_none() {
+            return None;
+        }
+        Some(Self {
             span,
             traced,
             outcome: None,
             is_first: true,
             is_owner: true,
-        }
-    }
-
-    /// Returns `true` if the span is not enabled and the call not traced.
-    pub(crate) fn is_none(&self) -> bool {
-        self.span.is_disabled() && self.traced.is_none()
+        })
     }
 
     /// Returns the scope for the load that made the span, and none for one that continues it, which
@@ -65,21 +66,21 @@ impl CallSpan {
 
     /// Returns the scope, for any load.
     pub(crate) fn scope(&self) -> CallScope {
-        CallScope {
+        CallScope(Some(Box::new(Scope {
             span: self.span.clone(),
             traced: self.traced.clone(),
-        }
+        })))
     }
 
     /// Returns the span for a load that continues the call.
-    pub(crate) fn continued(&self) -> Self {
-        Self {
+    pub(crate) fn continued(&self) -> Box<Self> {
+        Box::new(Self {
             span: self.span.clone(),
             traced: self.traced.clone(),
             outcome: None,
             is_first: false,
             is_owner: false,
-        }
+        })
     }
 
     /// Records how the call was answered.
@@ -136,9 +137,13 @@ impl Drop for CallSpan {
     }
 }
 
-/// The span and the trace of a call, in which its steps are polled.
+/// The span and the trace of a call, in which its steps are polled. A call that has neither pays for
+/// a comparison.
 #[derive(Clone, Debug)]
-pub(crate) struct CallScope {
+pub(crate) struct CallScope(Option<Box<Scope>>);
+
+#[derive(Clone, Debug)]
+struct Scope {
     span: Span,
     traced: Option<TracedCall>,
 }
@@ -146,46 +151,53 @@ pub(crate) struct CallScope {
 impl CallScope {
     /// No scope.
     pub(crate) fn none() -> Self {
-        Self {
-            span: Span::none(),
-            traced: None,
-        }
+        Self(None)
     }
 
-    /// Returns the span.
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    /// Returns the span, if it is enabled.
+    pub(crate) fn span(&self) -> Option<&Span> {
+        let span = self.0.as_ref().map(|scope| &scope.span);
+        span.filter(|span| !span.is_disabled())
     }
 
     /// Returns the trace of the call.
     pub(super) fn traced(&self) -> Option<&TracedCall> {
-        self.traced.as_ref()
+        self.0.as_ref()?.traced.as_ref()
     }
 
     /// Boxes a future, which is polled in the scope.
     pub(crate) fn boxed<'a, T>(self, future: impl Future<Output = T> + Send + 'a) -> Boxed<'a, T> {
-        match (self.span.is_disabled(), self.traced) {
-            (true, None) => Box::pin(future),
-            (true, Some(traced)) => Box::pin(traced.scope(future)),
-            (false, None) => Box::pin(future.instrument(self.span)),
-            (false, Some(traced)) => Box::pin(traced.scope(future.instrument(self.span))),
+        match self.0 {
+            None => Box::pin(future),
+            Some(scope) => Box::pin(scope.enter(future)),
         }
     }
 
     /// Polls a future in the scope.
     pub(crate) async fn enter<F: Future>(self, future: F) -> F::Output {
-        match self.traced {
-            None => future.instrument(self.span).await,
-            Some(traced) => traced.scope(future.instrument(self.span)).await,
+        match self.0 {
+            None => future.await,
+            Some(scope) => scope.enter(future).await,
         }
     }
 
     /// Calls `f` in the scope.
     pub(crate) fn run<T>(self, f: impl FnOnce() -> T) -> T {
-        let _entered = self.span.enter();
-        match self.traced {
+        let Some(scope) = self.0 else { return f() };
+        let _entered = scope.span.enter();
+        match scope.traced {
             None => f(),
             Some(traced) => traced.sync_scope(f),
+        }
+    }
+}
+
+impl Scope {
+    async fn enter<F: Future>(self: Box<Self>, future: F) -> F::Output {
+        let Self { span, traced } = *self;
+        match traced {
+            None => future.instrument(span).await,
+            Some(traced) => traced.scope(future.instrument(span)).await,
         }
     }
 }
@@ -222,10 +234,7 @@ impl BatchSpan {
     /// enabled and the batch not traced.
     pub(crate) fn begin(function: &str, keys: usize) -> Option<Self> {
         let traced = TracedCalls::begin(function, || None, Some(keys));
-        let call = CallSpan::new(get(function), traced);
-        if call.is_none() {
-            return None;
-        }
+        let call = CallSpan::new(get(function), traced)?;
         call.span.record("cache.keys", keys);
         let outcome = Mutex::default();
         Some(Self(Arc::new(BatchCall { call, outcome })))

@@ -15,7 +15,6 @@ fn tokens(mut blocked: Vec<HeldLease>) -> Vec<u64> {
 #[tokio::test]
 async fn blocked_leases_are_those_of_loads_that_wait_for_the_flight() {
     let [outer, inner, third, apart] = [(); 4].map(|()| FlightId::next());
-    let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
     assert!(blocked(Some(third)).is_empty(), "no load waits for it");
     LoadScope::scope(outer, of(1), async {
         assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
@@ -53,7 +52,7 @@ fn poll(future: &mut (impl Future + Unpin)) -> bool {
 }
 
 fn of(token: u64) -> HeldLeases {
-    Arc::from([lease(token)])
+    Some(Arc::from([lease(token)]))
 }
 
 /// Runs a load in a scope that `detached` detaches.
