@@ -277,12 +277,7 @@ impl<'a> Load<'a> {
             };
             match self.mode {
                 Mode::JoinLate if self.function.is_strong() => Step::Lead(None),
-                Mode::Join | Mode::JoinFresh | Mode::JoinLate => {
-                    match self.join(&key, can_share).await {
-                        Ok(step) => step,
-                        Err(leader) => self.lead_or_hand_on(&key, leader).await,
-                    }
-                }
+                Mode::Join | Mode::JoinFresh | Mode::JoinLate => self.join(&key, can_share).await,
                 Mode::Strong => Box::pin(self.read_strong(&key)).await,
                 Mode::Refresh => Box::pin(self.replace(&key)).await,
             }

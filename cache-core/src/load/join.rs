@@ -27,14 +27,27 @@ impl CachedFunction {
 }
 
 impl<'a> Load<'a> {
-    /// Joins the flight of the key and waits for it. `Err` if the call is to lead a flight.
-    pub(super) async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Result<Step, Leader> {
-        if let Some(leader) = self.begun.leader.take() {
-            return Err(leader);
-        }
-        match self.function.join_flight(key) {
-            Join::Lead(leader) => Err(leader),
-            Join::Wait(waiter) => Box::pin(self.wait_for_flight(key, waiter, can_share)).await,
+    /// Joins the flight of the key, or leads one.
+    pub(super) async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Step {
+        let joined = match self.begun.leader.take() {
+            Some(leader) => Join::Lead(leader),
+            None => self.function.join_flight(key),
+        };
+        let leader = match joined {
+            Join::Lead(leader) => leader,
+            // Boxed, because a call that leads is to have a small future.
+            Join::Wait(waiter) => {
+                match Box::pin(self.wait_for_flight(key, waiter, can_share)).await {
+                    Ok(step) => return step,
+                    Err(leader) => leader,
+                }
+            }
+        };
+        match self.mode {
+            Mode::JoinLate => Step::Lead(Some(leader)),
+            Mode::Join | Mode::JoinFresh | Mode::Strong | Mode::Refresh => {
+                self.lead(key, leader).await
+            }
         }
     }
 
@@ -132,16 +145,6 @@ impl<'a> Load<'a> {
             return Err(&uncached.blocking);
         }
         WaitEdge::begin(waiter.flight_id()).ok_or(&uncached.recursive)
-    }
-
-    /// Leads a flight, or returns it to a call whose load may continue in the background.
-    pub(super) async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
-        match self.mode {
-            Mode::JoinLate => Step::Lead(Some(leader)),
-            Mode::Join | Mode::JoinFresh | Mode::Strong | Mode::Refresh => {
-                self.lead(key, leader).await
-            }
-        }
     }
 
     /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.

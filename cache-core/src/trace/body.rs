@@ -6,8 +6,8 @@ use tracing::field::Empty;
 use super::CallScope;
 use crate::call_trace::{StepKind, StepTimer};
 
-/// The span `cache.load` of a body and its step, until the body ends. A body that has neither pays
-/// for a comparison.
+/// The span `cache.load` of a body and its step, until the body ends. A body that has neither costs
+/// a comparison.
 #[derive(Debug)]
 pub(crate) struct BodySpan(Option<Box<Traced>>);
 

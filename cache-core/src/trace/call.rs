@@ -137,7 +137,7 @@ impl Drop for CallSpan {
     }
 }
 
-/// The span and the trace of a call, in which its steps are polled. A call that has neither pays for
+/// The span and the trace of a call, in which its steps are polled. A call that has neither costs
 /// a comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct CallScope(Option<Box<Scope>>);
