@@ -6,6 +6,7 @@ mod next_call;
 mod tier;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::next_call::Reads;
 use super::visit::TierVisits;
@@ -103,6 +104,16 @@ impl CachedFunction {
         let last = noted.split_off(noted.len().saturating_sub(EVENTS));
         let name = |_| Some(self.name().to_owned());
         last.into_iter().map(|noted| noted.named(name)).collect()
+    }
+
+    /// Returns `true` if a call of a function without memory is certain to replace a record that is
+    /// fresh for `left`. A call draws when the record is due; this is the latest draw.
+    fn is_due(&self, left: Duration, life: Duration, load: Duration) -> bool {
+        let gap = self
+            .times
+            .refresh_ahead
+            .map(|ahead| ahead.gap(life, load, 0.0));
+        !self.has_memory() && self.has_late_calls() && gap.is_some_and(|gap| left <= gap)
     }
 
     /// Returns `true` if a call of the function can begin a load that continues in the background.

@@ -139,8 +139,9 @@ pub struct TierStats {
     #[serde(default)]
     pub hits: u64,
     /// Number of calls that this tier answered with a stale value, without waiting for a load. Each
-    /// is one of the [`hits`](Self::hits). In a tier below memory it is one of the
-    /// [`misses`](Self::misses) as well, because the look-up found no fresh record.
+    /// is one of the [`hits`](Self::hits). In a tier below memory that was asked it is one of the
+    /// [`misses`](Self::misses) as well, because the look-up found no fresh record. The highest of
+    /// these tiers is not asked by a call that finds a load under way that replaces the value.
     #[serde(default)]
     pub stale_hits: u64,
     /// Number of look-ups that this tier could not answer, without the

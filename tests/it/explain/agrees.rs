@@ -149,6 +149,15 @@ impl World {
                     .unwrap(),
                 false,
             ),
+            kind(
+                builder("agrees::below")
+                    .tiers([Level::L2])
+                    .stale_while_revalidate(HOUR)
+                    .refresh_ahead(MINUTE)
+                    .build()
+                    .unwrap(),
+                true,
+            ),
         ];
         let this = Self {
             here: instance().await,

@@ -7,6 +7,7 @@ use multi_tier_cached::{
 };
 
 use testbed::clocked_tier::{ClockedTier, TestClock};
+use testbed::counts::function_stats;
 use testbed::server::Server;
 use testbed::{Instance, until, until_ok};
 
@@ -191,6 +192,49 @@ async fn record_past_its_ttl_is_expired() {
         assert_eq!(verdict(&explained, level), &Verdict::Expired, "{explained}");
     }
     assert_loads(&here, &function, &explained).await;
+}
+
+#[tokio::test]
+async fn record_is_due_if_there_is_no_memory_and_a_call_begins_a_load() {
+    let (server, clock) = (Server::start(), TestClock::new());
+    let ahead = Duration::from_secs(60);
+    let below = |name| {
+        builder(name)
+            .tiers([Level::L2])
+            .jitter(0)
+            .refresh_ahead(ahead)
+    };
+    let function = below("explain::due").build().unwrap();
+    let redis = ClockedTier::new(Redis::new(server.url()), &clock);
+    let tiers = CacheRuntime::builder().l2(redis);
+    let here = Instance::build(tiers.clock(clock.of_runtimes())).await;
+    load(&here, &function, 7).await;
+    server.until_records(1).await;
+    let explained = explain(&here, &function).await;
+    assert_eq!(verdict(&explained, Level::L2), &Verdict::Good);
+    assert_next(&explained, answered(Level::L2, &[]));
+
+    clock.advance(HOUR - ahead + Duration::from_secs(1));
+    let explained = explain(&here, &function).await;
+    assert_eq!(verdict(&explained, Level::L2), &Verdict::Due);
+    let begins_load = |next: &NextCall| {
+        matches!(
+            next,
+            NextCall::Answered {
+                by: Level::L2,
+                stale: None,
+                begins_load: true,
+                ..
+            }
+        )
+    };
+    assert_next(&explained, begins_load);
+    let call = function.get_or_load_late((1,), || async { 8 });
+    assert_eq!(here.call(call).await, 7);
+    until("the value is replaced", || {
+        function_stats(&here, "explain::due").is_some_and(|stats| stats.refreshes == 1)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -27,7 +27,11 @@ impl Reads {
 
 /// The result of reading the lower tiers.
 enum Lookup<'a> {
-    Hit { at: usize, has_tags: bool },
+    Hit {
+        at: usize,
+        has_tags: bool,
+        is_due: bool,
+    },
     Stale(&'a StaleHit),
     Miss,
     Unavailable,
@@ -60,9 +64,17 @@ impl CachedFunction {
         let in_memory = kept.and_then(|entry| self.stale_kept(key, entry));
         let mut known = in_memory.as_ref().map(|stale| (Level::L1, stale.clone()));
         match found {
-            Lookup::Hit { at, has_tags } => {
-                let copied_to = self.copied_to(key, (at, has_tags));
-                return answered(self.lower[at].level, copied_to, None);
+            Lookup::Hit {
+                at,
+                has_tags,
+                is_due,
+            } => {
+                return NextCall::Answered {
+                    by: self.lower[at].level,
+                    copied_to: self.copied_to(key, (at, has_tags)),
+                    stale: None,
+                    begins_load: is_due,
+                };
             }
             Lookup::Stale(hit) => {
                 let found = self.stale_found(hit);
@@ -98,9 +110,12 @@ impl CachedFunction {
         let mut is_unavailable = false;
         for (at, read) in reads.0.iter().enumerate() {
             match &read.found {
-                Found::Hit { has_tags } => {
-                    let has_tags = *has_tags;
-                    return Lookup::Hit { at, has_tags };
+                &Found::Hit { has_tags, is_due } => {
+                    return Lookup::Hit {
+                        at,
+                        has_tags,
+                        is_due,
+                    };
                 }
                 Found::Stale(hit) => {
                     let is_later = |other: &&StaleHit| hit.freshness.ends_after(other.freshness);
@@ -160,8 +175,13 @@ impl CachedFunction {
     fn joined(&self, key: &Key) -> Option<NextCall> {
         let flight = self.flight(key)?;
         let may_serve = |stale: &StaleValue| self.may_revalidate(stale, key);
-        if flight.stale().is_some_and(|stale| may_serve(&stale)) {
-            return Some(revalidated(Level::L1, false));
+        if let Some(value) = flight.stale().filter(may_serve) {
+            let level = self.lower.first().map_or(Level::L1, |tier| tier.level);
+            let is_fresh = !value.is_expired && self.state.clock.now() < value.fresh_until;
+            return Some(match is_fresh {
+                true => answered(level, Vec::new(), None),
+                false => revalidated(level, false),
+            });
         }
         // A blocked thread does not wait for a task, and what its own body returns is not kept.
         match self.is_blocking && flight.is_of_a_task() {

@@ -25,9 +25,11 @@ pub(super) struct Read {
 
 /// The result of reading a tier.
 pub(super) enum Found {
-    /// A fresh result. `has_tags` is set for one with tags.
+    /// A fresh result. `has_tags` is set for one with tags, and `is_due` for one that a call is
+    /// certain to replace.
     Hit {
         has_tags: bool,
+        is_due: bool,
     },
     /// A stale value.
     Stale(StaleHit),
@@ -153,13 +155,16 @@ impl TierVisits<'_> {
         let (freshness, value) = (opened.freshness, opened.value);
         let is_expired = state == MarksState::Expired;
         let (verdict, found) = match (self.use_of(freshness, value.is_some(), state), value) {
-            (RecordUse::Fresh(_), value) => {
+            (RecordUse::Fresh(left), value) => {
                 let has_tags = !opened.marks.tags.is_empty();
+                let (life, load) = (opened.life, opened.load);
+                let is_due = value.is_some() && self.function.is_due(left, life, load);
                 let verdict = match value {
+                    Some(_) if is_due => Verdict::Due,
                     Some(_) => Verdict::Good,
                     None => Verdict::NoValue,
                 };
-                (verdict, Found::Hit { has_tags })
+                (verdict, Found::Hit { has_tags, is_due })
             }
             (RecordUse::Stale, Some(value)) => {
                 let hit = StaleHit {
