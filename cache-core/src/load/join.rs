@@ -186,7 +186,7 @@ impl<'a> Load<'a> {
             && let Some((outcome, tags)) = function.peek_outcome(key, value_type)
         {
             leader.note_tags(&tags);
-            self.answered_by_memory();
+            self.answered_by_memory(CallOutcome::Hit);
             return Ok(complete(leader, outcome));
         }
         if self.takes_stale()
@@ -223,11 +223,11 @@ impl<'a> Load<'a> {
             }
             TierLookup::Unavailable => {
                 if !self.needs_value
-                    && let Some((outcome, tags)) = function.serve_isolated(key, value_type)
+                    && let Some(isolated) = function.serve_isolated(key, value_type)
                 {
-                    leader.note_tags(&tags);
-                    self.answered_by_memory();
-                    return Ok(complete(leader, outcome));
+                    leader.note_tags(&isolated.tags);
+                    self.answered_by_memory(isolated.answer);
+                    return Ok(complete(leader, isolated.outcome));
                 }
                 if let Some(stale) = self.stale.clone()
                     && self.may_revalidate(&stale, key)

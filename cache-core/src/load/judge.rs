@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::Held;
 use super::look::{Look, Revalidated};
 use crate::cached_function::CachedFunction;
+use crate::call_trace::CallOutcome;
 use crate::clock::Moment;
 use crate::codec::ErasedType;
 use crate::entry::{Content, Entry};
@@ -288,15 +289,22 @@ impl CachedFunction {
         &self,
         key: &Key,
         value_type: &dyn ErasedType,
-    ) -> Option<(LoadOutcome, TagStripes)> {
-        self.memory.as_ref()?;
-        let (look, tags) = match self.judge_isolated(key)? {
-            (Look::Stale { value, .. }, tags) => (Look::Fresh(value), tags),
-            judged => judged,
+    ) -> Option<Isolated> {
+        let (standing, tags) = self.judge_isolated(key)?;
+        let (look, answer) = match standing {
+            Standing::BackedOff(value) => (Look::Fresh(value), CallOutcome::Stale),
+            standing => (standing.fresh_look(), CallOutcome::Hit),
         };
         let outcome = look.fresh_outcome(value_type)?;
+        if answer == CallOutcome::Stale {
+            self.counters.backed_off.add_one();
+        }
         self.count_isolated_hit();
-        Some((outcome, tags))
+        Some(Isolated {
+            outcome,
+            answer,
+            tags,
+        })
     }
 
     /// Counts a call that memory answers because the lower tiers are not reachable.
@@ -309,9 +317,12 @@ impl CachedFunction {
     /// Returns the value that a handle may give whose lower tiers are not reachable.
     pub(super) fn peek_isolated(&self, key: &Key) -> Option<Held> {
         match self.judge_isolated(key)?.0 {
-            Look::Fresh(held) | Look::Stale { value: held, .. } => Some(held),
-            Look::Absent | Look::Failed(_) => None,
-            Look::Miss => self.peek_stale(key),
+            Standing::BackedOff(held) => Some(held),
+            standing => match standing.fresh_look() {
+                Look::Fresh(held) => Some(held),
+                Look::Absent | Look::Failed(_) => None,
+                Look::Stale { .. } | Look::Miss => self.peek_stale(key),
+            },
         }
     }
 
@@ -324,7 +335,7 @@ impl CachedFunction {
 
     /// Judges the entry of a key for a caller whose lower tiers are not reachable. Returns the
     /// fences of its tags as well.
-    fn judge_isolated(&self, key: &Key) -> Option<(Look, TagStripes)> {
+    fn judge_isolated(&self, key: &Key) -> Option<(Standing, TagStripes)> {
         self.memory.as_ref()?;
         match self.when_isolated() {
             WhenIsolated::Load => return None,
@@ -333,11 +344,8 @@ impl CachedFunction {
         let entry = self.kept(key)?;
         let now = self.state.clock.now();
         let is_current = self.is_current_entry(&key.as_ref(), &entry);
-        let look = match self.isolated_standing(&entry, is_current, now) {
-            Standing::BackedOff(value) => self.backed_off(value),
-            standing => standing.fresh_look(),
-        };
-        Some((look, entry.tags().clone()))
+        let standing = self.isolated_standing(&entry, is_current, now);
+        Some((standing, entry.tags().clone()))
     }
 
     /// Returns `true` if memory has a value that is fresh or may be returned stale, as far as the
@@ -380,6 +388,14 @@ impl CachedFunction {
         let is_usable = is_within(window, entry.fresh_until(), now);
         is_usable.then(|| self.stale_of_entry(entry, value))
     }
+}
+
+/// The answer of memory to a call whose lower tiers are not reachable.
+pub(super) struct Isolated {
+    pub(super) outcome: LoadOutcome,
+    /// Whether the value is fresh, or stale because a failed load is backed off.
+    pub(super) answer: CallOutcome,
+    pub(super) tags: TagStripes,
 }
 
 /// Judgement of an entry by its fences and by `expires`.

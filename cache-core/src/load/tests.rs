@@ -282,8 +282,8 @@ impl Fixture {
     }
 
     fn served_isolated(&self) -> String {
-        let outcome = self.function.serve_isolated(&self.key, &VALUES);
-        show_outcome(outcome.map(|(outcome, _)| outcome))
+        let isolated = self.function.serve_isolated(&self.key, &VALUES);
+        show_outcome(isolated.map(|isolated| isolated.outcome))
     }
 
     /// The stale value that memory has, as callers get it that began now.

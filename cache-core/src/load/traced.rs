@@ -62,9 +62,10 @@ impl Load<'_> {
         }
     }
 
-    /// Records that memory had a value after all, because another load has completed.
-    pub(super) fn answered_by_memory(&mut self) {
-        self.answered(CallOutcome::Hit);
+    /// Records that memory had a value after all: another load has completed, or the lower tiers
+    /// cannot be reached.
+    pub(super) fn answered_by_memory(&mut self, outcome: CallOutcome) {
+        self.answered(outcome);
         self.found(Level::L1, None, None);
     }
 
