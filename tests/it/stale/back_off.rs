@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use testbed::counts::function_stats;
+use testbed::until;
 
 use super::source::{Answer, Source};
 use super::stores::{Node, Store};
@@ -39,6 +40,7 @@ impl Failing {
             store,
         };
         assert_eq!(this.call().await, Ok(Some(1)));
+        this.until_stored(1).await;
         this.store.clock.advance(LIFE);
         this.source.answers(Answer::Fails);
         this
@@ -63,6 +65,13 @@ impl Failing {
         self.node.until_idle().await;
         self.store.until_released().await;
         assert_eq!(self.source.bodies(), before + more, "bodies {when}");
+    }
+
+    /// Waits until the store has had this many records. A record that is stored later would be
+    /// younger than the test assumes.
+    async fn until_stored(&self, number: usize) {
+        let is_stored = || !self.store.has_tier() || self.node.fills() >= number;
+        until("the value is stored", is_stored).await;
     }
 
     /// Asserts that the back-off has this nominal length, a fifth more or less, and that a body
@@ -125,6 +134,7 @@ async fn back_off_is_counted_again_after_a_load_that_succeeds(store: Store) {
     failing.assert_backed_off(2, "after two").await;
     failing.source.answers(Answer::Value(1));
     failing.assert_backed_off(4, "before the success").await;
+    failing.until_stored(2).await;
     failing.source.answers(Answer::Fails);
     failing.store.clock.advance(LIFE);
     failing.assert_bodies(1, "at the end of the new life").await;
@@ -157,6 +167,7 @@ async fn back_off_ends_with_an_invalidation(store: Store) {
         .await;
     failing.source.answers(Answer::Value(1));
     failing.assert_bodies(1, "a call without a value").await;
+    failing.until_stored(2).await;
     failing.source.answers(Answer::Fails);
     failing.store.clock.advance(LIFE);
     failing.assert_bodies(1, "at the end of the new life").await;
