@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::drivers::OwnDriver;
 use crate::errors::{self, failed};
@@ -41,7 +41,8 @@ impl RedisSession {
     }
 
     /// Returns how many replicas have acknowledged everything that the server has now. It stops
-    /// waiting at `replicas`, or after `within`.
+    /// waiting at `replicas`, or after `within`, of which it takes the time to connect.
+    ///
     /// The connection is not one of the link's, because the server answers nothing else on it until
     /// it has replied.
     async fn replicas_with_last_write(
@@ -50,6 +51,7 @@ impl RedisSession {
         replicas: u32,
         within: Duration,
     ) -> Result<u32, Error> {
+        let began = Instant::now();
         let ask = async {
             let found = self.locator.found().ok_or_else(not_ready)?;
             let entrance = self.locator.enter(&found).await?;
@@ -71,7 +73,7 @@ impl RedisSession {
                 .map_err(|error| failed("write to the server", error))?;
             redis::cmd("WAIT")
                 .arg(replicas)
-                .arg(millis(within))
+                .arg(millis(within.saturating_sub(began.elapsed())))
                 .query_async(&mut own)
                 .await
                 .map_err(|error| failed("wait for replicas", error))

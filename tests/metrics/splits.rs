@@ -10,7 +10,7 @@ use multi_tier_cached::{
 use serde::{Deserialize, Serialize};
 use testbed::directory::Directory;
 use testbed::server::Server;
-use testbed::{Gate, Instance, poll_until, until};
+use testbed::{Gate, Instance, poll_once, until};
 
 use super::{HOUR, counter};
 
@@ -99,13 +99,20 @@ fn call_that_must_not_wait_for_a_task_of_its_thread_is_blocking() {
         .build();
     tokio.unwrap().block_on(async {
         let runtime = with_disk(&directory).await;
-        let call = async {
-            let mut refresh = Box::pin(async { plain::entry(1).refresh().await });
-            let _ = poll_until(&mut refresh, 1).await;
-            assert_eq!(plain(1), 1);
+        let counted = || uncached(&runtime, "splits::plain", "blocking");
+        let calls = async {
+            // The disk is fast: the refresh of a key may be done before the call.
+            for key in 1..=1_000 {
+                let mut refresh = Box::pin(async { plain::entry(key).refresh().await });
+                let _ = poll_once(&mut refresh);
+                assert_eq!(plain(key), key);
+                if counted() > 0 {
+                    break;
+                }
+            }
         };
-        CacheRuntime::scope(runtime.clone(), call).await;
-        assert_eq!(uncached(&runtime, "splits::plain", "blocking"), 1);
+        CacheRuntime::scope(runtime.clone(), calls).await;
+        assert_eq!(counted(), 1);
     });
 }
 
