@@ -46,10 +46,12 @@ async fn overlapping_batches_of_two_instances_load_each_id_once() {
     );
     let tens = function("batch_loads::overlap");
     let loaded = Arc::new(Mutex::new(Vec::new()));
+    let gate = Arc::new(Gate::new());
     let mut calls = JoinSet::new();
     for task in 0..8_u64 {
         let instance = Instance::clone(if task % 2 == 0 { &first } else { &second });
         let (tens, loaded) = (tens.clone(), Arc::clone(&loaded));
+        let gate = Arc::clone(&gate);
         let mut random = fastrand_of(task);
         let mut ids: Vec<u64> = (0..100).collect();
         for at in (1..ids.len()).rev() {
@@ -58,7 +60,7 @@ async fn overlapping_batches_of_two_instances_load_each_id_once() {
         ids.truncate(50);
         calls.spawn(async move {
             let body = async |ids: Vec<u64>| {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                gate.pass().await;
                 loaded.lock().unwrap().extend(&ids);
                 values(ids)
             };
@@ -67,6 +69,9 @@ async fn overlapping_batches_of_two_instances_load_each_id_once() {
             assert_eq!(found, values(ids));
         });
     }
+    // No batch has all ids of another, so a second one has ids that the first does not load.
+    until("two bodies run", || gate.entered() >= 2).await;
+    gate.open();
     let began = Instant::now();
     while let Some(ended) = calls.join_next().await {
         ended.unwrap();
