@@ -135,6 +135,9 @@ const MIXTURES: [&str; 14] = [
     "rm", "mr", "rd", "dr", "mo", "om", "do", "ds", "sr", "ms", "rdo", "mdo", "rsd", "rmdo",
 ];
 
+/// The time limit of each tier: a busy machine must not look like a store that does not respond.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Servers that all mixtures use, each under names of its own.
 struct Stores {
     redis: Server,
@@ -148,16 +151,17 @@ impl Stores {
         match kind {
             'r' => {
                 let redis = Redis::new(self.redis.url()).namespace(name);
-                redis.required().into_tier()
+                redis.time_limit(PATIENCE).required().into_tier()
             }
             'm' => {
                 let memcached = Memcached::new(self.memcached.url()).namespace(name);
-                memcached.required().into_tier()
+                memcached.time_limit(PATIENCE).required().into_tier()
             }
-            'd' => Disk::new(path).into_tier(),
+            'd' => Disk::new(path).time_limit(PATIENCE).into_tier(),
             'o' => {
                 let files = Fs::default().root(&path.display().to_string());
-                Objects::new(Operator::new(files).unwrap()).into_tier()
+                let objects = Objects::new(Operator::new(files).unwrap());
+                objects.time_limit(PATIENCE).into_tier()
             }
             's' => {
                 let fake_tier = FakeTier::new();
