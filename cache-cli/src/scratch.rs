@@ -40,9 +40,9 @@ impl Scratch {
         let namespace = format!("{}:{purpose}-{random:016x}", of_programs.namespace());
         let redis = redis.namespace(&namespace).required();
         Ok(Self {
-            redis: match of_programs.history_shards() {
-                Some(shards) => redis.shards(shards),
-                None => redis,
+            redis: match of_programs.layout() {
+                Ok(Some(shards)) => redis.shards(shards),
+                Ok(None) | Err(_) => redis,
             },
             namespace,
         })

@@ -108,13 +108,6 @@ impl Inspection {
         self.time_limit
     }
 
-    /// Returns the number of shards that the history of the namespace was begun for; `None` if
-    /// there is no history.
-    #[must_use]
-    pub fn history_shards(&self) -> Option<u8> {
-        self.layout.as_ref().ok().copied().flatten()
-    }
-
     /// Returns the number of shards that the histories of the namespace were begun for; `None` if
     /// no shard has a history, so that nothing in the namespace is valid.
     ///

@@ -31,7 +31,7 @@ impl State {
     }
 }
 
-/// A line of the report: what was found, what it means, and the command that mends it.
+/// A line of the report: what was found, what it means, and what mends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) check: &'static str,
@@ -41,6 +41,7 @@ pub(super) struct Finding {
     what: String,
     meaning: Option<String>,
     command: Option<String>,
+    advice: Option<String>,
 }
 
 impl Finding {
@@ -57,6 +58,7 @@ impl Finding {
             what: what.into(),
             meaning: None,
             command: None,
+            advice: None,
         }
     }
 
@@ -84,6 +86,14 @@ impl Finding {
         }
     }
 
+    /// Says what mends it, if no command does.
+    pub(super) fn advises(self, advice: impl Into<String>) -> Self {
+        Self {
+            advice: Some(advice.into()),
+            ..self
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         let Self {
             check, at, what, ..
@@ -97,6 +107,9 @@ impl Finding {
         if let Some(command) = &self.command {
             text += &format!("\n          run: {}", printable(command));
         }
+        if let Some(advice) = &self.advice {
+            text += &format!("\n          help: {}", printable(advice));
+        }
         text
     }
 
@@ -108,6 +121,7 @@ impl Finding {
             "what": self.what,
             "meaning": self.meaning,
             "command": self.command,
+            "advice": self.advice,
         })
     }
 }

@@ -73,9 +73,8 @@ fn evictions(facts: &Facts) -> Finding {
     match evicted > 0 && forever > expiring {
         true => Finding::new(CHECK, State::Warn, at, what)
             .means("keys that are never removed take the memory, so records are evicted early")
-            .mended_by(
-                "redis-cli --bigkeys, and give these keys an expiry or a server of their own",
-            ),
+            .mended_by("redis-cli --bigkeys")
+            .advises("give the keys that are not of the cache an expiry, or a server of their own"),
         false => Finding::ok(CHECK, at, what),
     }
 }

@@ -137,7 +137,7 @@ fn heartbeat(at: &str, left: Option<i64>, listeners: Option<Listeners>) -> Findi
             let what = format!("{what}, and instances are connected");
             Finding::new(CHECK, State::Warn, at, what)
                 .means("instances cannot write, so they will give their connections up")
-                .mended_by("redis-cli INFO memory, and the logs of the instances")
+                .advises("look at the memory of the server, and at the logs of the instances")
         }
         (_, None) => {
             let why = format!("{what}, and the server does not count the instances");

@@ -196,7 +196,7 @@ fn version(facts: &Facts) -> Finding {
             format!("{flavour} is too old: the minimum is {OLDEST}.0"),
         )
         .means("instances do not use this server")
-        .mended_by("install Redis 7.0 or later, or Valkey"),
+        .advises("install Redis 7.0 or later, or Valkey"),
     }
 }
 
@@ -214,7 +214,7 @@ fn role(facts: &Facts) -> Finding {
                 format!("a {role} of {host}:{port}"),
             )
             .means("instances do not use a replica: it takes no writes")
-            .mended_by(format!("use the address of the primary: {host}:{port}"))
+            .advises(format!("use the address of the primary: {host}:{port}"))
         }
         None => Finding::not_known("role", &facts.at, "the server does not say its role"),
     }

@@ -49,7 +49,7 @@ async fn messages(at: &str, node: &Node, shard: &InspectedShard) -> Finding {
                 "instances cannot prove that they have received every invalidation, so values \
                  could be stale for longer than the bound",
             )
-            .mended_by("use the server without the proxy in front of it")
+            .advises("use the server without the proxy in front of it")
     };
     let mut messages = match shard.scratch_messages(node).await {
         Ok(messages) => messages,
@@ -97,7 +97,7 @@ async fn identity(at: &str, node: &Node, facts: &Facts) -> Finding {
                 "two connections lead to two servers",
             )
             .means("the address is of a balancer: records and messages are on different servers")
-            .mended_by("use the address of the primary itself");
+            .advises("use the address of the primary itself");
         }
     }
     Finding::ok(
@@ -123,7 +123,7 @@ fn latency(at: &str, times: Option<Vec<u64>>, limit: Duration) -> Finding {
     let slow = |what: String| {
         Finding::new("latency", State::Fail, at, what)
             .means("calls give the server up and run their bodies")
-            .mended_by("raise `Redis::time_limit`, or move the program nearer to the server")
+            .advises("raise `Redis::time_limit`, or move the program nearer to the server")
     };
     let Some(times) = times else {
         return slow("a ping was not answered".to_owned());
@@ -142,7 +142,7 @@ fn latency(at: &str, times: Option<Vec<u64>>, limit: Duration) -> Finding {
     match p99 > limit / 4 {
         true => Finding::new("latency", State::Warn, at, what)
             .means("a call with several round trips may give the server up")
-            .mended_by("raise `Redis::time_limit`, or move the program nearer to the server"),
+            .advises("raise `Redis::time_limit`, or move the program nearer to the server"),
         false => Finding::ok("latency", at, what),
     }
 }

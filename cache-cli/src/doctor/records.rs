@@ -104,7 +104,7 @@ fn lines(at: &str, sample: &Sample) -> Vec<Finding> {
         for (number, what, meaning) in bad.into_iter().filter(|(number, ..)| *number > 0) {
             let what = format!("{function}: {number} of {} {what}", counts.records);
             let finding = Finding::new("records", State::Warn, at, what).means(meaning);
-            findings.push(finding.mended_by(mend(function)));
+            findings.push(mended(finding, function));
         }
     }
     if findings.is_empty() || sample.is_cut_short || sample.unread() > 0 {
@@ -148,10 +148,12 @@ impl Sample {
     }
 }
 
-fn mend(function: &str) -> String {
+fn mended(finding: Finding, function: &str) -> Finding {
     match function.is_empty() || function == UNNAMED {
-        true => "redis-cli --scan, and delete the keys that are not of the cache".to_owned(),
-        false => format!("multi-tier-cached invalidate '{function}' --matching '*'"),
+        true => finding.advises("delete the keys that are not of the cache"),
+        false => finding.mended_by(format!(
+            "multi-tier-cached invalidate '{function}' --matching '*'"
+        )),
     }
 }
 

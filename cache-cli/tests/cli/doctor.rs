@@ -5,6 +5,17 @@ use testbed::server::Server;
 
 use crate::program::{self, Run};
 
+/// The beginnings of commands that a line may name. Advice is not one.
+const COMMANDS: [&str; 7] = [
+    "ACL SETUSER ",
+    "CONFIG SET ",
+    "MULTI_TIER_CACHED_REDIS_SHARDS=",
+    "multi-tier-cached ",
+    "redis-cli --bigkeys",
+    "redis-cli -c DEL ",
+    "timedatectl ",
+];
+
 /// A report of `doctor`.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -22,6 +33,10 @@ impl Report {
         let run = program::finish(command).await;
         let mut lines = run.documents();
         lines.pop();
+        for command in lines.iter().filter_map(|line| line["command"].as_str()) {
+            let is_one = COMMANDS.iter().any(|begin| command.starts_with(begin));
+            assert!(is_one, "{command}");
+        }
         Self { run, lines }
     }
 
