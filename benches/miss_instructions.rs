@@ -1,5 +1,4 @@
-//! The instructions of a miss, and the part of them that spans and traces cost while nobody wants
-//! them.
+//! The instructions of a miss, and the part of them that spans and traces cost while they are off.
 //!
 //! `cargo bench -p benches --bench miss_instructions` needs `valgrind` and `redis-server`, and
 //! fails if the part is above the bar. The body of the function does nothing, so that the part is

@@ -29,7 +29,7 @@ done
 for example in tiers stale tags batch; do
   "$target/debug/examples/$example"
 done
-# Spans and traces that nobody wants are at most 1 % of the instructions of a miss.
+# Spans and traces are at most 1 % of the instructions of a miss while they are off.
 cargo bench --quiet -p benches --bench miss_instructions
 # Fence and flight under the schedules of loom (one search is bounded to three preemptions), and
 # waiters under many schedules of shuttle.

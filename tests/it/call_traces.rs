@@ -2,6 +2,7 @@
 //! steps it took, and the call itself is as without a trace.
 
 mod ends;
+mod outages;
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -9,10 +10,9 @@ use std::time::Duration;
 
 use multi_tier_cached::{
     CacheRuntime, CallOutcome, CallTrace, Function, FunctionBuilder, Level, LoadTimeout,
-    ManualClock, Memory, Redis, StepKind, WhenIsolated, multi_tier_cached,
+    ManualClock, Memory, Redis, StepKind, multi_tier_cached,
 };
 use testbed::counts::{function_stats, tier_stats};
-use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
 use testbed::{Gate, Instance, poll_once};
 use tokio::task::yield_now;
@@ -194,50 +194,6 @@ async fn call_that_needs_itself_is_uncached() {
     };
     assert_trace(outer, CallOutcome::Loaded, None, &["body: value"]);
     assert_trace(inner, CallOutcome::Uncached, None, &["body: value"]);
-}
-
-#[tokio::test]
-async fn memory_that_answers_during_an_outage_is_named_after_the_tier_that_failed() {
-    let tier = FakeTier::shared(HOUR);
-    let tiers = CacheRuntime::builder().l1(Memory::builder());
-    let here = Instance::build(tiers.l2(tier.clone())).await;
-    tier.prove();
-    let function = builder("call_traces::isolated").when_isolated(WhenIsolated::Serve);
-    let function = function.build().unwrap();
-    here.call(function.get_or_load((1,), async || 1)).await;
-    tier.revoke();
-    tier.break_down();
-    let trace = trace_of(&here, function.get_or_load((1,), async || 2)).await;
-    assert_trace(
-        &trace,
-        CallOutcome::Hit,
-        Some(Level::L1),
-        &["l2 read: error"],
-    );
-}
-
-#[tokio::test]
-async fn stale_value_of_memory_during_an_outage_is_stale_and_a_peek_counts_nothing() {
-    let (tier, clock) = (FakeTier::shared(HOUR), ManualClock::new());
-    let tiers = CacheRuntime::builder().l1(Memory::builder()).clock(&clock);
-    let here = Instance::build(tiers.l2(tier.clone())).await;
-    tier.prove();
-    let function = builder("call_traces::stale_outage").when_isolated(WhenIsolated::Serve);
-    let function = function.stale_if_error(HOUR).build().unwrap();
-    here.call(function.get_or_load((1,), async || 1)).await;
-    clock.advance(HOUR + HOUR / 2);
-    tier.revoke();
-    tier.break_down();
-    let failing = async || Err::<u64, _>("down");
-    let failed = trace_of(&here, function.get_or_load((1,), failing)).await;
-    assert_eq!(failed.outcome, CallOutcome::Loaded);
-    let backed_off = || function_stats(&here, "call_traces::stale_outage").map(|it| it.backed_off);
-    assert_eq!(here.call(function.entry((1,)).peek()).await, Some(1));
-    assert_eq!(backed_off(), Some(0));
-    let trace = trace_of(&here, function.get_or_load((1,), failing)).await;
-    let read = ["l2 read: error"];
-    assert_trace(&trace, CallOutcome::Stale, Some(Level::L1), &read);
-    assert_eq!(backed_off(), Some(1));
 }
 
 #[tokio::test]

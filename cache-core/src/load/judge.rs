@@ -393,7 +393,7 @@ impl CachedFunction {
 /// The answer of memory to a call whose lower tiers are not reachable.
 pub(super) struct Isolated {
     pub(super) outcome: LoadOutcome,
-    /// Whether the value is fresh, or stale because a failed load is backed off.
+    /// [`Hit`](CallOutcome::Hit), or [`Stale`](CallOutcome::Stale) if a failed load is backed off.
     pub(super) answer: CallOutcome,
     pub(super) tags: TagStripes,
 }

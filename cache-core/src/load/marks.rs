@@ -142,8 +142,8 @@ impl<'a> TierVisits<'a> {
         }
     }
 
-    /// Returns `true` if no tag of the value was invalidated since its load began at `start`, as far
-    /// as the tier at place `at` is concerned. `marks` are those of its record.
+    /// Returns `true` if a value may replace the record of the tier at place `at`: no tag of it was
+    /// invalidated since its load began at `start`. `marks` are those of its own record.
     ///
     /// The ledger of the tier judges by the mark of the lease. The fences would also count an
     /// invalidation that was done before the lease, and whose message arrives after it: each
