@@ -142,27 +142,6 @@ impl<'a> TierVisits<'a> {
         }
     }
 
-    /// Returns `true` if a value may replace the record of the tier at place `at`: no tag of it was
-    /// invalidated since its load began at `start`. `marks` are those of its own record.
-    ///
-    /// The ledger of the tier judges by the mark of the lease. The fences would also count an
-    /// invalidation that was done before the lease, and whose message arrives after it: each
-    /// instance gets its own messages as well, so that the first value after an invalidation would
-    /// be stored nowhere.
-    pub(super) fn admits_value(&self, at: usize, start: u64, marks: Option<&RecordMarks>) -> bool {
-        let shard = self.visits[at].shard;
-        let known = match (shard.tier.ledger(), marks) {
-            (Some(ledger), Some(marks)) if marks.mark.base != 0 => {
-                ledger.state(self.marks_of(marks))
-            }
-            _ => None,
-        };
-        match known {
-            Some(state) => state != MarksState::Invalidated,
-            None => self.function.admits_tags(start, &self.tag_stripes()),
-        }
-    }
-
     /// Adds the tags that the value and the body have. Returns `false` if the value must not be
     /// kept anywhere, because an invalidation of its tags would not find it.
     pub(super) fn add_tags(&mut self, loaded: Option<&Loaded>, decisions: &Decisions) -> bool {

@@ -125,9 +125,12 @@ impl TierVisits<'_> {
             kind,
             ..records.header(&self.key, value_type)
         };
+        // A value that was invalidated by its tags since its load began must not replace anything.
+        let is_current = self.function.admits_tags(start, &self.tag_stripes());
+        let payload = payload.as_deref().filter(|_| is_current);
         let mut is_stored = false;
         for at in 0..self.visits.len() {
-            is_stored |= self.store_in(at, start, &header, payload.as_deref()).await;
+            is_stored |= self.store_in(at, start, &header, payload).await;
         }
         is_stored
     }
@@ -148,9 +151,6 @@ impl TierVisits<'_> {
         payload: Option<&[u8]>,
     ) -> bool {
         let marks = self.marks_in(at, &self.tags.digests().into());
-        // A value that was invalidated by its tags must not replace anything.
-        let is_current = self.admits_value(at, start, marks.as_ref().ok());
-        let payload = payload.filter(|_| is_current);
         let visit = &mut self.visits[at];
         let tier = visit.tier;
         // The key may be guarded in a shared tier that could not be asked. Then the value is not

@@ -1,12 +1,12 @@
 //! Tags between instances: messages, outages, and invalidations that are dropped.
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Function, Level, Memory, Tag};
+use multi_tier_cached::{CacheRuntime, Level, Memory, Tag};
 use testbed::fake_store::{FakeLinks, FakeStore};
 use testbed::fake_tier::FakeTier;
-use testbed::{Gate, Instance, poll_once, until};
+use testbed::{Instance, poll_once};
 
-use super::{HOUR, SOURCES, Source, Subject, tagged};
+use super::{SOURCES, Source, Subject, tagged};
 
 async fn connected(store: &FakeStore) -> (Instance, FakeLinks) {
     let links = store.connect();
@@ -38,38 +38,6 @@ async fn other_instance_drops_values_by_each_of_their_tags() {
             assert_eq!(other.version(key).await, 2, "in each shard: key {key}");
         }
     }
-}
-
-/// The reply stands for any message about the invalidation that arrives late, as the own one does.
-#[tokio::test]
-async fn value_that_is_loaded_after_an_invalidation_is_stored_although_its_reply_comes_later() {
-    let tier = FakeTier::shared_with_ledger(HOUR);
-    let tiers = CacheRuntime::builder().l1(Memory::builder());
-    let here = Instance::build(tiers.l2(tier.clone())).await;
-    tier.prove();
-    let function = Function::<u64>::builder("tags::late_reply").tags(["late"]);
-    let function = function.ttl(HOUR).build().unwrap();
-    assert_eq!(here.call(function.get_or_load((1,), async || 1)).await, 1);
-
-    tier.keep_back();
-    tier.let_through();
-    let change = here.spawn(here.invalidate_tags([Tag::new("late")]).into_future());
-    until("it is done in the store", || tier.has_kept_back()).await;
-    let gate = Gate::new();
-    let body = async || {
-        gate.pass().await;
-        2
-    };
-    let mut call = Box::pin(here.call(function.get_or_load((1,), body)));
-    assert!(poll_once(&mut call).is_pending());
-    assert!(gate.entered() > 0, "the load has its lease");
-    tier.answer();
-    change.await.unwrap().unwrap();
-    gate.open();
-    assert_eq!(call.await, 2);
-
-    let call = here.call(function.get_or_load((1,), async || 3));
-    assert_eq!(call.await, 2, "its record is valid");
 }
 
 /// One shard of four is cut off: the receipt is that of this shard, and the tag is not used in it
