@@ -39,7 +39,12 @@ async fn value_is_loaded_again_everywhere_after_one_of_its_tags_was_invalidated(
     for instance in [&here, &there] {
         assert_eq!(instance.call(user(&truth, 8)).await, 1, "another tag");
     }
-    assert_reads(&truth, 21, &[&here, &there]).await;
+    // The own message may arrive during the load of `here`. Its value is stored nowhere then.
+    assert!(
+        (21..=22).contains(&truth.reads()),
+        "{} reads",
+        truth.reads()
+    );
     let newer = truth.commit();
     assert_eq!(invalidate(&there, "users").await, Receipt::Acked);
     for id in 0..20 {

@@ -1,12 +1,12 @@
 //! Tags between instances: messages, outages, and invalidations that are dropped.
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Level, Memory, Tag};
+use multi_tier_cached::{CacheRuntime, Function, Level, Memory, Tag};
 use testbed::fake_store::{FakeLinks, FakeStore};
 use testbed::fake_tier::FakeTier;
-use testbed::{Instance, poll_once};
+use testbed::{Gate, Instance, poll_once};
 
-use super::{SOURCES, Source, Subject, tagged};
+use super::{HOUR, SOURCES, Source, Subject, tagged};
 
 async fn connected(store: &FakeStore) -> (Instance, FakeLinks) {
     let links = store.connect();
@@ -37,6 +37,39 @@ async fn other_instance_drops_values_by_each_of_their_tags() {
         for key in 1..=16 {
             assert_eq!(other.version(key).await, 2, "in each shard: key {key}");
         }
+    }
+}
+
+/// The ledger finds the value valid, because its lease was granted after the invalidation. A value
+/// that was made of an old one is not stored nevertheless.
+#[tokio::test]
+async fn value_that_a_body_makes_of_an_old_one_is_not_stored_once_the_message_is_there() {
+    let store = FakeStore::new(1);
+    let ((here, _), (there, _)) = (connected(&store).await, connected(&store).await);
+    let build = |name| {
+        let builder = Function::<u64>::builder(name).ttl(HOUR).tags(["made_of"]);
+        builder.build().unwrap()
+    };
+    let (inner, outer) = (build("tags::inner"), build("tags::outer"));
+    assert_eq!(here.call(inner.get_or_load((1,), async || 1)).await, 1);
+    store.hold_tags();
+    let invalidated = there.invalidate_tags([Tag::new("made_of")]);
+    assert_eq!(there.invalidate(invalidated).await, Receipt::Acked);
+    let gate = Gate::new();
+    let body = async || {
+        let old = inner.get_or_load((1,), async || 2).await;
+        gate.pass().await;
+        old
+    };
+    let mut call = Box::pin(here.call(outer.get_or_load((1,), body)));
+    assert!(poll_once(&mut call).is_pending());
+    assert_eq!(gate.entered(), 1);
+    store.deliver_tags();
+    gate.open();
+    assert_eq!(call.await, 1, "within the bound");
+    for instance in [&there, &here] {
+        let call = outer.get_or_load((1,), async || 2);
+        assert_eq!(instance.call(call).await, 2);
     }
 }
 

@@ -54,6 +54,16 @@ impl FakeStore {
         self.shards[shard].is_blind.store(true, Ordering::SeqCst);
     }
 
+    /// Holds the messages about invalidated tags from now on.
+    pub fn hold_tags(&self) {
+        self.shards.iter().for_each(|shard| shard.hold_tags());
+    }
+
+    /// Delivers these messages to all instances.
+    pub fn deliver_tags(&self) {
+        self.shards.iter().for_each(|shard| shard.deliver_tags());
+    }
+
     /// Returns the last parts of the names of a shard's records, which are the arguments.
     #[must_use]
     pub fn keys_in(&self, shard: usize) -> BTreeSet<String> {

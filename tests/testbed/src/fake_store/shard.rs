@@ -27,6 +27,8 @@ pub(super) struct Shard {
     pub(super) ledger: LocalLedger,
     /// `true` if the shard cannot tell about waits.
     pub(super) is_blind: AtomicBool,
+    /// The tags whose messages are held; `None` if messages arrive at once.
+    held_tags: Mutex<Option<Vec<u64>>>,
 }
 
 /// The records, which never expire.
@@ -128,6 +130,7 @@ impl Shard {
             waits: Waits::default(),
             ledger: LocalLedger::default(),
             is_blind: AtomicBool::new(false),
+            held_tags: Mutex::default(),
         }
     }
 
@@ -158,9 +161,27 @@ impl Shard {
     /// Invalidates tags on behalf of the instance with this link, and tells the other instances.
     pub(super) fn invalidate_tags(&self, by: &Arc<Link>, tags: &[u64]) {
         self.ledger.invalidate_tags(tags);
+        if let Some(held) = lock(&self.held_tags).as_mut() {
+            held.extend(tags);
+            return;
+        }
         self.tell_others(by, |peers| {
             tags.iter().for_each(|tag| peers.invalidated_tag(*tag));
         });
+    }
+
+    /// Holds messages about tags from now on.
+    pub(super) fn hold_tags(&self) {
+        *lock(&self.held_tags) = Some(Vec::new());
+    }
+
+    /// Tells all instances about the tags whose messages were held.
+    pub(super) fn deliver_tags(&self) {
+        for tag in lock(&self.held_tags).take().into_iter().flatten() {
+            let links = lock(&self.links);
+            let peers = links.iter().filter_map(|link| link.peers.get());
+            peers.for_each(|peers| peers.invalidated_tag(tag));
+        }
     }
 
     /// Expires on behalf of the instance with this link, and tells the other instances.
