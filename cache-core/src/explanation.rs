@@ -217,9 +217,9 @@ pub enum NextCall {
         copied_to: Vec<Level>,
         /// Why it returns a stale value, if it does.
         stale: Option<StaleReason>,
-        /// Set if it also begins a load in the background, which replaces the value. A call of a
-        /// function without memory draws when a value is due, so it may begin one shortly before
-        /// this is set.
+        /// Set if it also begins a load in the background, which replaces the value: by what a tier
+        /// below has, or by its body. A call of a function without memory draws when a value is
+        /// due, so it may begin one shortly before this is set.
         begins_load: bool,
     },
     /// It waits for a load that runs on this instance, and returns its result.

@@ -151,6 +151,8 @@ pub(crate) struct Load<'a> {
     /// The span of the call. `None` if the call has none: before the load begins, if no span is
     /// wanted, for a load that answers no call, and for one of a batch.
     trace: Option<Box<CallSpan>>,
+    /// Set once the span of the call has begun, also if none is wanted.
+    has_begun: bool,
     /// Set if the load is one of a batch, whose operations on the tiers are sent together.
     place: Option<Place<'a>>,
     /// The state in which a first read has left the key.
@@ -230,6 +232,7 @@ impl<'a> Load<'a> {
             body: None,
             body_span: BodySpan::none(),
             trace: None,
+            has_begun: false,
             place: None,
             begun: Begun::default(),
         }

@@ -8,6 +8,7 @@ mod events;
 mod memory;
 mod private;
 mod records;
+mod replaced;
 mod unusable;
 
 use std::time::Duration;

@@ -82,6 +82,11 @@ impl RefreshAhead {
             Self::AtLeast(_) => half,
         }
     }
+
+    /// Returns the smallest [`gap`](Self::gap) that can be drawn.
+    pub(crate) fn least_gap(self, life: Duration, load: Duration) -> Duration {
+        self.gap(life, load, 0.0)
+    }
 }
 
 /// Shortens a life by up to `percent`, depending on the digest of the key, so that results that are
@@ -135,6 +140,7 @@ mod tests {
     fn measured_gap_is_two_loads_and_an_exponential_draw() {
         let gap = |random| RefreshAhead::Measured.gap(LIFE, LOAD, random);
         assert_eq!(gap(0.0), LOAD * 2);
+        assert_eq!(RefreshAhead::Measured.least_gap(LIFE, LOAD), LOAD * 2);
         let median = gap(0.5).as_secs_f64();
         assert!((median - 2.693).abs() < 0.001, "{median}");
         let draws = (0..1_000).map(|n| gap(f64::from(n) / 1_000.0).as_secs_f64());

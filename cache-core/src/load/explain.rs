@@ -112,7 +112,7 @@ impl CachedFunction {
         let gap = self
             .times
             .refresh_ahead
-            .map(|ahead| ahead.gap(life, load, 0.0));
+            .map(|ahead| ahead.least_gap(life, load));
         !self.has_memory() && self.has_late_calls() && gap.is_some_and(|gap| left <= gap)
     }
 

@@ -63,7 +63,7 @@ impl<'a> Load<'a> {
         let state = &*function.state;
         loop {
             if let Some(stale) = self.stale_of(&waiter, key) {
-                self.answered_by_flight(&stale);
+                self.answered_by_flight(&stale, key);
                 return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
             }
             let edge = match self.begin_wait(&waiter) {

@@ -388,6 +388,13 @@ impl CachedFunction {
         let is_usable = is_within(window, entry.fresh_until(), now);
         is_usable.then(|| self.stale_of_entry(entry, value))
     }
+
+    /// Returns `true` if a value that is to be replaced is still fresh.
+    pub(super) fn is_fresh(&self, value: &StaleValue, key: &Key) -> bool {
+        let is_expired =
+            value.is_expired || self.is_expired(value.start, self.stripe(key), &value.tags);
+        !is_expired && self.state.clock.now() < value.fresh_until
+    }
 }
 
 /// The answer of memory to a call whose lower tiers are not reachable.

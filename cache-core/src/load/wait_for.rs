@@ -186,19 +186,11 @@ impl Load<'_> {
         (self.is_late() && self.function.may_serve_while_revalidating(&stale, key)).then_some(stale)
     }
 
-    /// Counts a call that does not wait, because the flight has a value that its load replaces. The
-    /// value is of one of the lower tiers, and counts for the highest. It may still be fresh, if it
-    /// is loaded ahead of its end.
-    pub(super) fn answered_by_flight(&mut self, value: &StaleValue) {
-        let function = self.function;
-        let is_fresh = !value.is_expired && function.state.clock.now() < value.fresh_until;
-        if let Some(highest) = function.lower.first() {
-            match is_fresh {
-                true => highest.counters.hits.add_one(),
-                false => highest.counters.stale_hits.add_one(),
-            }
-        }
-        self.answered(match is_fresh {
+    /// Counts a call that gets the value that its flight replaces, and records how it is answered:
+    /// the value is still fresh if it is loaded ahead of its end.
+    pub(super) fn answered_by_flight(&mut self, value: &StaleValue, key: &Key) {
+        self.function.counters.waits.add_one();
+        self.answered(match self.function.is_fresh(value, key) {
             true => CallOutcome::Hit,
             false => CallOutcome::Stale,
         });

@@ -55,7 +55,8 @@ pub struct FunctionStats {
     /// [`running_loads`](Self::running_loads) add up to [`loads`](Self::loads).
     #[serde(default)]
     pub load_times: LoadTimes,
-    /// Number of times that a call waited for a load of another call.
+    /// Number of times that a call joined the load of another call. It waited for the result, or got
+    /// the value that this load replaces.
     #[serde(default)]
     pub waits: u64,
     /// Number of invalidations of a key, by a pattern, or of the whole function. Putting a value by
@@ -139,9 +140,8 @@ pub struct TierStats {
     #[serde(default)]
     pub hits: u64,
     /// Number of calls that this tier answered with a stale value, without waiting for a load. Each
-    /// is one of the [`hits`](Self::hits). In a tier below memory that was asked it is one of the
-    /// [`misses`](Self::misses) as well, because the look-up found no fresh record. The highest of
-    /// these tiers is not asked by a call that finds a load under way that replaces the value.
+    /// is one of the [`hits`](Self::hits). In a tier below memory it is one of the
+    /// [`misses`](Self::misses) as well, because the look-up found no fresh record.
     #[serde(default)]
     pub stale_hits: u64,
     /// Number of look-ups that this tier could not answer, without the

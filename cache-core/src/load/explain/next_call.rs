@@ -23,6 +23,15 @@ impl Reads {
     pub(super) fn add(&mut self, read: Read) {
         self.0.push(read);
     }
+
+    /// Returns `true` if a tier keeps a load in the background from running its body: another
+    /// instance runs one, or the key is backed off.
+    fn is_taken(&self) -> bool {
+        self.0.iter().any(|read| {
+            let is_held = read.lease.is_some_and(|lease| lease.exclusive);
+            is_held || read.back_off.is_some()
+        })
+    }
 }
 
 /// The result of reading the lower tiers.
@@ -55,7 +64,7 @@ impl CachedFunction {
             };
         }
         let kept = kept.filter(|_| self.memory.is_some());
-        if let Some(answered) = kept.and_then(|entry| self.answered_by(key, entry)) {
+        if let Some(answered) = kept.and_then(|entry| self.answered_by(key, entry, reads)) {
             return answered;
         }
         if let Some(joined) = self.joined(key) {
@@ -73,7 +82,7 @@ impl CachedFunction {
                     by: self.lower[at].level,
                     copied_to: self.copied_to(key, (at, has_tags)),
                     stale: None,
-                    begins_load: is_due,
+                    begins_load: is_due && self.begins_load(key, None, reads),
                 };
             }
             Lookup::Stale(hit) => {
@@ -86,7 +95,7 @@ impl CachedFunction {
                 let mut value = known.iter().map(|(_, stale)| stale);
                 if value.any(|stale| self.may_revalidate(stale, key)) {
                     let level = self.lower[hit.at].level;
-                    return revalidated(level, self.begins_load(kept));
+                    return revalidated(level, self.begins_load(key, kept, reads));
                 }
             }
             Lookup::Unavailable => {
@@ -97,7 +106,7 @@ impl CachedFunction {
                     .as_ref()
                     .is_some_and(|(_, stale)| self.may_revalidate(stale, key))
                 {
-                    return revalidated(Level::L1, self.begins_load(kept));
+                    return revalidated(Level::L1, self.begins_load(key, kept, reads));
                 }
             }
             Lookup::Miss => {}
@@ -137,7 +146,7 @@ impl CachedFunction {
     }
 
     /// Step 1: memory answers.
-    fn answered_by(&self, key: &Key, entry: &Entry) -> Option<NextCall> {
+    fn answered_by(&self, key: &Key, entry: &Entry, reads: &Reads) -> Option<NextCall> {
         let now = self.coherent_now(entry.stripe())?;
         let is_current = self.is_unfenced(key, entry);
         let is_late = self.has_late_calls();
@@ -149,9 +158,12 @@ impl CachedFunction {
                 by: Level::L1,
                 copied_to: Vec::new(),
                 stale: None,
-                begins_load: self.begins_load(Some(entry)),
+                begins_load: self.begins_load(key, Some(entry), reads),
             }),
-            Standing::Revalidated(_) => Some(revalidated(Level::L1, self.begins_load(Some(entry)))),
+            Standing::Revalidated(_) => Some(revalidated(
+                Level::L1,
+                self.begins_load(key, Some(entry), reads),
+            )),
             Standing::BackedOff(_) => Some(backed_off(Level::L1)),
             Standing::Void | Standing::Stopgap | Standing::Expired => None,
         }
@@ -164,11 +176,12 @@ impl CachedFunction {
     }
 
     /// Returns `true` if a call begins the load that replaces an entry, or a value that memory does
-    /// not have yet.
-    fn begins_load(&self, kept: Option<&Entry>) -> bool {
+    /// not have yet, and this load neither ends at once nor waits for another one.
+    fn begins_load(&self, key: &Key, kept: Option<&Entry>, reads: &Reads) -> bool {
         let now = self.state.clock.now();
         let retry = kept.and_then(Entry::retry);
-        retry.is_none_or(|retry| retry.may_claim(now))
+        let may_claim = retry.is_none_or(|retry| retry.may_claim(now));
+        may_claim && !reads.is_taken() && self.flight(key).is_none()
     }
 
     /// Step 2: the call joins a load.
@@ -177,8 +190,7 @@ impl CachedFunction {
         let may_serve = |stale: &StaleValue| self.may_revalidate(stale, key);
         if let Some(value) = flight.stale().filter(may_serve) {
             let level = self.lower.first().map_or(Level::L1, |tier| tier.level);
-            let is_fresh = !value.is_expired && self.state.clock.now() < value.fresh_until;
-            return Some(match is_fresh {
+            return Some(match self.is_fresh(&value, key) {
                 true => answered(level, Vec::new(), None),
                 false => revalidated(level, false),
             });
