@@ -30,7 +30,7 @@ for example in tiers stale tags batch; do
   "$target/debug/examples/$example"
 done
 # Spans and traces are at most 1 % of the instructions of a miss while they are off.
-cargo bench --quiet -p benches --bench miss_instructions
+cargo run --profile bench --quiet -p instructions
 # Fence and flight under the schedules of loom (one search is bounded to three preemptions), and
 # waiters under many schedules of shuttle.
 RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc_with_schedules.sh \

@@ -55,8 +55,8 @@ pub struct FunctionStats {
     /// [`running_loads`](Self::running_loads) add up to [`loads`](Self::loads).
     #[serde(default)]
     pub load_times: LoadTimes,
-    /// Number of times that a call joined the load of another call. It waited for the result, or got
-    /// the value that this load replaces.
+    /// Number of times that a call joined the load of another call: it waited for the result, or
+    /// got the value that this load replaces.
     #[serde(default)]
     pub waits: u64,
     /// Number of invalidations of a key, by a pattern, or of the whole function. Putting a value by

@@ -121,43 +121,24 @@ impl World {
             .refresh_ahead(MINUTE)
             .when_isolated(WhenIsolated::Serve)
             .tags(["agrees"]);
+        let plain = builder("agrees::plain");
+        let tags = builder("agrees::tags").tags(["agrees"]);
+        let errors = builder("agrees::errors").stale_if_error(HOUR);
+        let serve = builder("agrees::serve").when_isolated(WhenIsolated::Serve);
+        let strong = builder("agrees::strong").consistency(Consistency::Strong);
+        let below = builder("agrees::below")
+            .tiers([Level::L2])
+            .stale_while_revalidate(HOUR)
+            .refresh_ahead(MINUTE)
+            .tags(["agrees"]);
         let kinds = vec![
-            kind(builder("agrees::plain").build().unwrap(), false),
-            kind(
-                builder("agrees::tags").tags(["agrees"]).build().unwrap(),
-                false,
-            ),
-            kind(
-                builder("agrees::errors")
-                    .stale_if_error(HOUR)
-                    .build()
-                    .unwrap(),
-                false,
-            ),
+            kind(plain.build().unwrap(), false),
+            kind(tags.build().unwrap(), false),
+            kind(errors.build().unwrap(), false),
             kind(windows.build().unwrap(), true),
-            kind(
-                builder("agrees::serve")
-                    .when_isolated(WhenIsolated::Serve)
-                    .build()
-                    .unwrap(),
-                false,
-            ),
-            kind(
-                builder("agrees::strong")
-                    .consistency(Consistency::Strong)
-                    .build()
-                    .unwrap(),
-                false,
-            ),
-            kind(
-                builder("agrees::below")
-                    .tiers([Level::L2])
-                    .stale_while_revalidate(HOUR)
-                    .refresh_ahead(MINUTE)
-                    .build()
-                    .unwrap(),
-                true,
-            ),
+            kind(serve.build().unwrap(), false),
+            kind(strong.build().unwrap(), false),
+            kind(below.build().unwrap(), true),
         ];
         let this = Self {
             here: instance().await,

@@ -1,6 +1,6 @@
 //! The instructions of a miss, and the part of them that spans and traces cost while they are off.
 //!
-//! `cargo bench -p benches --bench miss_instructions` needs `valgrind` and `redis-server`, and
+//! `cargo run --profile bench -p instructions` needs `valgrind` and `redis-server`, and
 //! fails if the part is above the bar. The body of the function does nothing, so that the part is
 //! as large as it can be. The instructions are those of the lines of the modules of spans and
 //! traces, and of the crates `tracing` and `tracing-core`, also where they are inlined. Those of
