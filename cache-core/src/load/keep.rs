@@ -90,11 +90,8 @@ impl CachedFunction {
         let entry = entry.with_tags(&found.tags);
         let entry = if is_expired { entry.expired() } else { entry };
         let kept = self.kept(key);
-        let stays = |kept: &Entry| {
-            let may_be_older = kept.known_from() > found.start
-                || found.fresh_until <= kept.fresh_until().after(CLOCK_ERROR);
-            may_be_older && self.is_current_entry(&key.as_ref(), kept)
-        };
+        let stays =
+            |kept: &Entry| outlasts(kept, found) && self.is_current_entry(&key.as_ref(), kept);
         if !kept.as_ref().is_some_and(stays) {
             self.insert_in_place_of(key, kept.as_ref(), entry);
         }
@@ -271,6 +268,12 @@ impl CachedFunction {
             (None, _) | (_, None) => false,
         }
     }
+}
+
+/// Returns `true` if an entry that is current stays in memory beside a stale value that a lower tier
+/// has, which may be older.
+pub(super) fn outlasts(kept: &Entry, found: &StaleValue) -> bool {
+    kept.known_from() > found.start || found.fresh_until <= kept.fresh_until().after(CLOCK_ERROR)
 }
 
 /// Marks an entry as one for isolated calls, if a tier could not tell whether its key is guarded.

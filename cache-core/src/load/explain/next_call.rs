@@ -11,6 +11,7 @@ use crate::function::options::WhenIsolated;
 use crate::key::Key;
 use crate::level::Level;
 use crate::load::judge::Standing;
+use crate::load::keep::outlasts;
 use crate::load::read::StaleHit;
 use crate::stale::StaleValue;
 use crate::tier::LeaseMode;
@@ -87,6 +88,9 @@ impl CachedFunction {
             }
             Lookup::Stale(hit) => {
                 let found = self.stale_found(hit);
+                // An entry that the found value replaces says nothing about loads.
+                let staying =
+                    kept.filter(|entry| outlasts(entry, &found) && self.is_unfenced(key, entry));
                 let is_newer =
                     |(_, known): &(Level, StaleValue)| known.fresh_until > found.fresh_until;
                 if !known.as_ref().is_some_and(is_newer) {
@@ -95,7 +99,7 @@ impl CachedFunction {
                 let mut value = known.iter().map(|(_, stale)| stale);
                 if value.any(|stale| self.may_revalidate(stale, key)) {
                     let level = self.lower[hit.at].level;
-                    return revalidated(level, self.begins_load(key, kept, reads));
+                    return revalidated(level, self.begins_load(key, staying, reads));
                 }
             }
             Lookup::Unavailable => {
