@@ -270,8 +270,8 @@ impl CachedFunction {
     }
 }
 
-/// Returns `true` if an entry that is current stays in memory beside a stale value that a lower tier
-/// has, which may be older.
+/// Returns `true` if an entry that is current stays in memory beside a stale value that a lower
+/// tier has, which may be older.
 pub(super) fn outlasts(kept: &Entry, found: &StaleValue) -> bool {
     kept.known_from() > found.start || found.fresh_until <= kept.fresh_until().after(CLOCK_ERROR)
 }
