@@ -152,7 +152,7 @@ pub(crate) struct Load<'a> {
     /// wanted, for a load that answers no call, and for one of a batch.
     trace: Option<Box<CallSpan>>,
     /// Set once the span of the call has begun, also if none is wanted.
-    has_begun: bool,
+    trace_has_begun: bool,
     /// Set if the load is one of a batch, whose operations on the tiers are sent together.
     place: Option<Place<'a>>,
     /// The state in which a first read has left the key.
@@ -232,7 +232,7 @@ impl<'a> Load<'a> {
             body: None,
             body_span: BodySpan::none(),
             trace: None,
-            has_begun: false,
+            trace_has_begun: false,
             place: None,
             begun: Begun::default(),
         }

@@ -21,7 +21,7 @@ impl Load<'_> {
     pub(crate) fn after(mut self, continued: Continued) -> Self {
         self.wait = continued.wait;
         self.trace = continued.trace;
-        self.has_begun = true;
+        self.trace_has_begun = true;
         self
     }
 
@@ -35,10 +35,10 @@ impl Load<'_> {
 
     /// Begins the span of the call, unless the call has one or the load is one of a batch.
     pub(super) fn begin_trace(&mut self) {
-        if self.place.is_some() || self.has_begun {
+        if self.place.is_some() || self.trace_has_begun {
             return;
         }
-        self.has_begun = true;
+        self.trace_has_begun = true;
         let function = self.function;
         let key = || Some(function.record_key(self.key.as_ref()?).arguments);
         let shows_key = function.state.defaults.keys_in_traces;
